@@ -1,0 +1,130 @@
+//! Bodies: files as streams, answers with a limit, and the watch over both.
+//!
+//! Invariant: no body is in memory as a whole unless it is known to be small.
+//! Must not know: what is in them.
+
+use std::io::SeekFrom;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use reqwest::Response;
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::time::Instant;
+use tokio_util::io::ReaderStream;
+
+use super::error::ClientError;
+use crate::progress::Progress;
+use crate::spool::SpoolFile;
+
+/// Bytes of one request, counted as the connection takes them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sending {
+    /// Of this request only.
+    pub(super) moved: Arc<AtomicU64>,
+}
+
+impl Sending {
+    /// `length` bytes of the file from `offset` on, as the body of a request.
+    pub(super) async fn stream(
+        &self,
+        file: &SpoolFile,
+        offset: u64,
+        length: u64,
+        progress: &Progress,
+    ) -> std::io::Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>> {
+        let mut opened = File::open(&file.path).await?;
+        opened.set_max_buf_size(PIECE);
+        opened.seek(SeekFrom::Start(offset)).await?;
+        let (moved, progress) = (Arc::clone(&self.moved), progress.clone());
+        // The default of 4 KiB would cost a system call and a wake-up for each.
+        let pieces = ReaderStream::with_capacity(opened.take(length), PIECE);
+        Ok(pieces.inspect(move |piece| {
+            if let Ok(piece) = piece {
+                moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
+                progress.add(piece.len() as u64);
+            }
+        }))
+    }
+
+    /// The request failed after all: what it moved did not count.
+    pub(super) fn take_back(&self, progress: &Progress) {
+        progress.take_back(self.moved.swap(0, Ordering::Relaxed));
+    }
+}
+
+/// Waits for `work` as long as `moved` grows now and then.
+///
+/// A limit for the whole request would forbid large layers on slow lines; what is limited is
+/// how long nothing happens.
+pub(super) async fn unless_stalled<T>(
+    timeout: Duration,
+    moved: &AtomicU64,
+    work: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::pin!(work);
+    let mut seen = moved.load(Ordering::Relaxed);
+    let mut deadline = Instant::now() + timeout;
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = tokio::time::sleep_until(deadline) => {
+                let now = moved.load(Ordering::Relaxed);
+                if now == seen {
+                    let message = format!("nothing moved for {} s", timeout.as_secs());
+                    return Err(ClientError::Connection(message));
+                }
+                seen = now;
+                deadline = Instant::now() + timeout;
+            }
+        }
+    }
+}
+
+/// The body of an answer that should be small.
+pub(super) async fn at_most(mut response: Response, most: usize) -> Result<Vec<u8>, ClientError> {
+    let mut body = Vec::new();
+    while let Some(piece) =
+        response.chunk().await.map_err(|error| ClientError::from_reqwest(&error))?
+    {
+        if body.len() + piece.len() > most {
+            return Err(ClientError::Protocol("an answer is far too long".to_owned()));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+/// Bytes that are read from disk and handed to the connection at a time.
+const PIECE: usize = 512 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_moves_bytes_is_never_too_slow() {
+        let moved = AtomicU64::new(0);
+        let work = async {
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_secs(9)).await;
+                moved.fetch_add(1, Ordering::Relaxed);
+            }
+            Ok(7)
+        };
+        let result = unless_stalled(Duration::from_secs(10), &moved, work).await;
+        assert_eq!(result.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_stands_still_is_given_up() {
+        let moved = AtomicU64::new(5);
+        let work = std::future::pending::<Result<(), ClientError>>();
+        let error = unless_stalled(Duration::from_secs(10), &moved, work).await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Manifests: put one under a tag, and look whether the tag now names it.
+//!
+//! Invariant: a tag counts as pushed only after the registry named our digest for it, or, if
+//! somebody else moved the tag meanwhile, for the manifest itself.
+
+use std::sync::atomic::AtomicU64;
+
+use oci_distribution::secrets::RegistryAuth;
+use reqwest::Method;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+
+use super::auth::Session;
+use super::body;
+use super::error::{Action, ClientError};
+use super::retry::Attempts;
+use super::Registry;
+use crate::config::Tag;
+use crate::image::{DOCKER_MANIFEST, Digest, IMAGE_MANIFEST, Manifest};
+
+impl Registry {
+    /// Puts the manifest under the tag and checks the result.
+    pub(super) async fn send_manifest(
+        &self,
+        manifest: &Manifest,
+        tag: &Tag,
+    ) -> Result<(), ClientError> {
+        let doing = format!("tag {tag}");
+        let mut attempts = self.attempts(&doing);
+        let session = self.ready(&mut attempts).await?;
+        if let Err(error) = self.put_by_client(&session, manifest, tag).await {
+            self.recover_or_pass(&mut attempts, &session, error).await?;
+            self.put_by_ourselves(&mut attempts, manifest, tag).await?;
+        }
+        let mut attempts = self.attempts(&doing);
+        let session = self.ready(&mut attempts).await?;
+        let named = match self.read_by_client(&session, tag).await {
+            Ok(named) => named,
+            Err(error) => {
+                self.recover_or_pass(&mut attempts, &session, error).await?;
+                self.read_by_ourselves(&mut attempts, tag.as_str()).await?
+            }
+        };
+        if named.as_deref() == Some(manifest.digest.as_str()) {
+            return Ok(());
+        }
+        self.judge_other(&mut attempts, manifest, tag, named).await
+    }
+
+    /// The tag names something else: was it moved, or did the registry change the manifest?
+    async fn judge_other(
+        &self,
+        attempts: &mut Attempts<'_>,
+        manifest: &Manifest,
+        tag: &Tag,
+        named: Option<String>,
+    ) -> Result<(), ClientError> {
+        let ours = self.read_by_ourselves(attempts, manifest.digest.as_str()).await?;
+        let named = named.map_or_else(|| "nothing".to_owned(), |named| super::error::clean(&named));
+        if ours.as_deref() == Some(manifest.digest.as_str()) {
+            tracing::warn!("tag {tag} now names {named}: somebody else pushed it at the same time");
+            return Ok(());
+        }
+        Err(ClientError::Protocol(format!(
+            "the registry names {named} for tag {tag}, but {} was pushed",
+            manifest.digest
+        )))
+    }
+
+    /// Another attempt is ours to make if the OCI client failed in a way that may pass.
+    async fn recover_or_pass(
+        &self,
+        attempts: &mut Attempts<'_>,
+        session: &Session,
+        error: ClientError,
+    ) -> Result<(), ClientError> {
+        match error {
+            ClientError::Protocol(reason) => {
+                tracing::debug!("{reason}; trying it another way");
+                Ok(())
+            }
+            error => self.recover(attempts, session, error).await,
+        }
+    }
+
+    async fn put_by_client(
+        &self,
+        session: &Session,
+        manifest: &Manifest,
+        tag: &Tag,
+    ) -> Result<(), ClientError> {
+        let content_type = media_type(manifest)?;
+        let (reference, bytes) = (self.reference(tag), manifest.bytes.clone());
+        body::unless_stalled(self.settings.transfer.timeout, &AtomicU64::new(0), async {
+            let put = session.oci.push_manifest_raw(&reference, bytes, content_type).await;
+            put.map(drop).map_err(|error| ClientError::from_oci(Action::PutManifest, error))
+        })
+        .await
+    }
+
+    async fn put_by_ourselves(
+        &self,
+        attempts: &mut Attempts<'_>,
+        manifest: &Manifest,
+        tag: &Tag,
+    ) -> Result<(), ClientError> {
+        loop {
+            let session = self.ready(attempts).await?;
+            let request = self
+                .http
+                .put(self.url(&format!("manifests/{tag}"))?)
+                .header(CONTENT_TYPE, media_type(manifest)?)
+                .body(manifest.bytes.clone());
+            let nothing = AtomicU64::new(0);
+            match self.send(Action::PutManifest, &session, request, &nothing).await {
+                Ok(_) => return Ok(()),
+                Err(error) => self.recover(attempts, &session, error).await?,
+            }
+        }
+    }
+
+    /// The digest that the registry names for a tag: `Docker-Content-Digest`, else the hash of
+    /// what it sends.
+    async fn read_by_client(
+        &self,
+        session: &Session,
+        tag: &Tag,
+    ) -> Result<Option<String>, ClientError> {
+        let reference = self.reference(tag);
+        body::unless_stalled(self.settings.transfer.timeout, &AtomicU64::new(0), async {
+            let read = session.oci.fetch_manifest_digest(&reference, &RegistryAuth::Anonymous).await;
+            read.map(Some).map_err(|error| ClientError::from_oci(Action::ReadManifest, error))
+        })
+        .await
+    }
+
+    /// As above, for a tag or a digest; none if there is no such manifest.
+    async fn read_by_ourselves(
+        &self,
+        attempts: &mut Attempts<'_>,
+        name: &str,
+    ) -> Result<Option<String>, ClientError> {
+        loop {
+            let session = self.ready(attempts).await?;
+            match self.read_once(&session, name).await {
+                Ok(digest) => return Ok(Some(digest)),
+                Err(error) if error.status() == Some(404) => return Ok(None),
+                Err(error) => self.recover(attempts, &session, error).await?,
+            }
+        }
+    }
+
+    async fn read_once(&self, session: &Session, name: &str) -> Result<String, ClientError> {
+        let accept = format!("{IMAGE_MANIFEST}, {DOCKER_MANIFEST}");
+        for method in [Method::HEAD, Method::GET] {
+            let url = self.url(&format!("manifests/{name}"))?;
+            let request = self.http.request(method.clone(), url).header(ACCEPT, &accept);
+            let nothing = AtomicU64::new(0);
+            let response = self.send(Action::ReadManifest, session, request, &nothing).await?;
+            if let Some(digest) = response.headers().get("docker-content-digest") {
+                return Ok(digest.to_str().unwrap_or_default().to_owned());
+            }
+            if method == Method::GET {
+                let bytes = body::at_most(response, LARGEST).await?;
+                return Ok(Digest::of(&bytes).as_str().to_owned());
+            }
+        }
+        Err(ClientError::Protocol("the registry names no digest".to_owned()))
+    }
+}
+
+fn media_type(manifest: &Manifest) -> Result<HeaderValue, ClientError> {
+    HeaderValue::try_from(&manifest.media_type)
+        .map_err(|_| ClientError::Protocol("the manifest has no usable media type".to_owned()))
+}
+
+/// What registries accept at most (distribution-spec, "Pushing Manifests").
+const LARGEST: usize = 4 << 20;

@@ -1,0 +1,330 @@
+//! Blobs: is it there, send it in one request, and if that breaks, resume it in pieces.
+//!
+//! The first attempt is the OCI client's: HEAD, then one PUT streamed from the file. Every
+//! further attempt is ours (distribution-spec, "Pushing a blob in chunks"): POST opens an
+//! upload, PATCH sends a piece, GET asks how far it came after a break, PUT closes it. A
+//! registry that refuses pieces gets the whole blob in one PUT again.
+//! Invariant: bytes are sent again only from the offset that the registry confirmed; the work
+//! ends, because attempts are counted unless the confirmed offset passed its highest so far.
+
+use std::ops::ControlFlow;
+
+use futures_util::TryStreamExt as _;
+use oci_distribution::errors::OciDistributionError;
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
+use reqwest::{Body, RequestBuilder, Response, Url};
+
+use super::auth::Session;
+use super::body::{self, Sending};
+use super::error::{Action, ClientError};
+use super::{Registry, Sent};
+use crate::config::Tag;
+use crate::image::{Blob, Digest};
+use crate::progress::Progress;
+
+/// Where a resumed upload stands.
+enum Upload {
+    /// Not begun, or the registry has forgotten it.
+    New,
+    /// The registry has the first `offset` bytes.
+    At { location: Url, offset: u64 },
+    /// Something broke: the registry has to say how far it came.
+    Unknown { location: Url },
+}
+
+impl Registry {
+    /// Sends a blob unless it is there.
+    pub(super) async fn send_blob(
+        &self,
+        blob: &Blob,
+        progress: &Progress,
+    ) -> Result<Sent, ClientError> {
+        let doing = format!("blob {}", blob.file.digest.short());
+        let mut attempts = self.attempts(&doing);
+        let session = self.ready(&mut attempts).await?;
+        let error = match self.send_whole(&session, blob, progress).await {
+            Ok(sent) => return Ok(sent),
+            Err(error) => error,
+        };
+        if attempts.may_renew(&error) && session.is_renewable() {
+            self.renew(session.generation).await?;
+        } else if error.is_final() {
+            return Err(error);
+        } else if error.is_transient() {
+            attempts.failed(error).await?;
+        } else {
+            // What the OCI client cannot do or cannot name, our own requests may.
+            tracing::debug!("{doing}: {error}; trying again in pieces");
+        }
+        self.resume(blob, progress, attempts).await
+    }
+
+    /// The default path: one HEAD, one PUT.
+    async fn send_whole(
+        &self,
+        session: &Session,
+        blob: &Blob,
+        progress: &Progress,
+    ) -> Result<Sent, ClientError> {
+        let reference = self.reference(&Tag::latest());
+        let digest = blob.file.digest.as_str();
+        let timeout = self.settings.transfer.timeout;
+        let sending = Sending::default();
+        let found = body::unless_stalled(timeout, &sending.moved, async {
+            let found = session.oci.blob_exists(&reference, digest).await;
+            found.map_err(|error| ClientError::from_oci(Action::FindBlob, error))
+        });
+        if found.await? {
+            return Ok(Sent::Exists);
+        }
+        let size = blob.file.size;
+        let stream = sending.stream(&blob.file, 0, size, progress).await?;
+        let stream = stream.map_err(OciDistributionError::IoError);
+        let pushed = body::unless_stalled(timeout, &sending.moved, async {
+            let pushed = session.oci.push_blob_stream(&reference, stream, digest, Some(size)).await;
+            pushed.map_err(|error| ClientError::from_oci(Action::UploadBlob, error))
+        });
+        match pushed.await {
+            Ok(_) => Ok(Sent::Pushed),
+            Err(error) => {
+                sending.take_back(progress);
+                Err(error)
+            }
+        }
+    }
+
+    /// Our own requests, until the blob is there or the attempts are used up.
+    async fn resume(
+        &self,
+        blob: &Blob,
+        progress: &Progress,
+        mut attempts: super::retry::Attempts<'_>,
+    ) -> Result<Sent, ClientError> {
+        let mut upload = Upload::New;
+        let mut furthest = 0;
+        loop {
+            let session = self.ready(&mut attempts).await?;
+            match self.step(&session, &mut upload, blob, progress).await {
+                Ok(ControlFlow::Break(sent)) => return Ok(sent),
+                Ok(ControlFlow::Continue(())) => {
+                    if let Upload::At { offset, .. } = upload
+                        && offset > furthest
+                    {
+                        furthest = offset;
+                        attempts.advanced();
+                    }
+                }
+                Err(error) => self.recover(&mut attempts, &session, error).await?,
+            }
+        }
+    }
+
+    /// One request and what follows from its answer.
+    async fn step(
+        &self,
+        session: &Session,
+        upload: &mut Upload,
+        blob: &Blob,
+        progress: &Progress,
+    ) -> Result<ControlFlow<Sent>, ClientError> {
+        let size = blob.file.size;
+        let digest = &blob.file.digest;
+        match std::mem::replace(upload, Upload::New) {
+            Upload::New => {
+                // The request that broke may have been the last one needed.
+                if self.has_blob(session, digest).await? {
+                    return Ok(ControlFlow::Break(Sent::Exists));
+                }
+                *upload = Upload::At { location: self.start_upload(session).await?, offset: 0 };
+            }
+            Upload::Unknown { location } => {
+                *upload = match self.ask_offset(session, &location, size).await {
+                    Ok(Some((location, offset))) => Upload::At { location, offset },
+                    Ok(None) => Upload::New,
+                    Err(error) => {
+                        *upload = Upload::Unknown { location };
+                        return Err(error);
+                    }
+                };
+            }
+            Upload::At { location, offset } if offset == size => {
+                let result = self.close_upload(session, &location, digest).await;
+                return self.ended(upload, location, result);
+            }
+            Upload::At { location, offset } => {
+                let result = self.append(session, &location, blob, offset, progress).await;
+                match result {
+                    Ok((location, offset)) => *upload = Upload::At { location, offset },
+                    Err(error) if refuses_pieces(&error) => {
+                        tracing::debug!("the registry takes no pieces ({error}); sending in one");
+                        let result = self.send_in_one(session, &location, blob, progress).await;
+                        return self.ended(upload, location, result);
+                    }
+                    Err(error) => return self.ended(upload, location, Err(error)),
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// After the request that should have been the last, or one that failed.
+    fn ended(
+        &self,
+        upload: &mut Upload,
+        location: Url,
+        result: Result<(), ClientError>,
+    ) -> Result<ControlFlow<Sent>, ClientError> {
+        let error = match result {
+            Ok(()) => return Ok(ControlFlow::Break(Sent::Pushed)),
+            Err(error) => error,
+        };
+        *upload = match error.status() {
+            // The upload is gone; whether the blob is there is asked next.
+            Some(404) => Upload::New,
+            _ => Upload::Unknown { location },
+        };
+        match &error {
+            // Wrong offset, or an upload that is gone: the registry did not fail, but the pause
+            // and the count of a failure keep the two sides from arguing for ever.
+            ClientError::Refused(refusal) if matches!(refusal.status, 404 | 416) => {
+                Err(ClientError::Connection(format!("the upload was interrupted ({error})")))
+            }
+            _ => Err(error),
+        }
+    }
+
+    async fn has_blob(&self, session: &Session, digest: &Digest) -> Result<bool, ClientError> {
+        let request = self.http.head(self.url(&format!("blobs/{digest}"))?);
+        let sending = Sending::default();
+        match self.send(Action::FindBlob, session, request, &sending.moved).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.status() == Some(404) => Ok(false),
+            // Some registries keep blobs elsewhere and redirect to them: then it is there.
+            Err(ClientError::Protocol(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn start_upload(&self, session: &Session) -> Result<Url, ClientError> {
+        let url = self.url("blobs/uploads/")?;
+        let request = self.http.post(url.clone()).header(CONTENT_LENGTH, 0);
+        let response = self.send_small(session, request).await?;
+        location(&response, &url)
+    }
+
+    /// How far the upload came; none if the registry does not know it any more.
+    async fn ask_offset(
+        &self,
+        session: &Session,
+        at: &Url,
+        size: u64,
+    ) -> Result<Option<(Url, u64)>, ClientError> {
+        let response = match self.send_small(session, self.http.get(at.clone())).await {
+            Ok(response) => response,
+            Err(error) if error.is_transient() || error.is_unauthorized() => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let next = location(&response, at).unwrap_or_else(|_| at.clone());
+        // "Range: 0-0" is what some registries say of an empty upload, but also of one byte;
+        // one byte is never what we have sent, so it is read as none.
+        let offset = received(&response).filter(|offset| *offset != 1).unwrap_or(0);
+        Ok((offset <= size).then_some((next, offset)))
+    }
+
+    /// Sends the next piece; the answer says where to go on.
+    async fn append(
+        &self,
+        session: &Session,
+        at: &Url,
+        blob: &Blob,
+        offset: u64,
+        progress: &Progress,
+    ) -> Result<(Url, u64), ClientError> {
+        let end = blob.file.size.min(offset + self.settings.transfer.chunk_size);
+        let sending = Sending::default();
+        let stream = sending.stream(&blob.file, offset, end - offset, progress).await?;
+        let request = self
+            .http
+            .patch(at.clone())
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, end - offset)
+            .header(CONTENT_RANGE, format!("{offset}-{}", end - 1))
+            .body(Body::wrap_stream(stream));
+        let answer = self.send(Action::UploadBlob, session, request, &sending.moved).await;
+        let response = answer.inspect_err(|_| sending.take_back(progress))?;
+        let next = location(&response, at).unwrap_or_else(|_| at.clone());
+        match received(&response).unwrap_or(end) {
+            confirmed if (offset..=end).contains(&confirmed) => Ok((next, confirmed)),
+            _ => Err(ClientError::Protocol("the registry confirmed bytes it did not get".to_owned())),
+        }
+    }
+
+    async fn close_upload(
+        &self,
+        session: &Session,
+        at: &Url,
+        digest: &Digest,
+    ) -> Result<(), ClientError> {
+        let request = self.http.put(with_digest(at, digest)).header(CONTENT_LENGTH, 0);
+        self.send_small(session, request).await.map(drop)
+    }
+
+    /// The whole blob in one request of our own.
+    async fn send_in_one(
+        &self,
+        session: &Session,
+        at: &Url,
+        blob: &Blob,
+        progress: &Progress,
+    ) -> Result<(), ClientError> {
+        let sending = Sending::default();
+        let stream = sending.stream(&blob.file, 0, blob.file.size, progress).await?;
+        let request = self
+            .http
+            .put(with_digest(at, &blob.file.digest))
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .header(CONTENT_LENGTH, blob.file.size)
+            .body(Body::wrap_stream(stream));
+        let answer = self.send(Action::UploadBlob, session, request, &sending.moved).await;
+        answer.inspect_err(|_| sending.take_back(progress)).map(drop)
+    }
+
+    async fn send_small(
+        &self,
+        session: &Session,
+        request: RequestBuilder,
+    ) -> Result<Response, ClientError> {
+        self.send(Action::UploadBlob, session, request, &Sending::default().moved).await
+    }
+}
+
+/// Whether a registry that answers so does not know PATCH.
+fn refuses_pieces(error: &ClientError) -> bool {
+    matches!(error.status(), Some(405 | 501))
+        || matches!(error, ClientError::Refused(refusal) if refusal.has_code("UNSUPPORTED"))
+}
+
+/// The `Location` of an answer, absolute or relative to the request.
+fn location(response: &Response, requested: &Url) -> Result<Url, ClientError> {
+    let missing = || ClientError::Protocol("the registry did not say where to upload to".to_owned());
+    let value = response.headers().get(LOCATION).ok_or_else(missing)?;
+    let text = value.to_str().map_err(|_| missing())?;
+    let url = requested.join(text).map_err(|_| missing())?;
+    match url.scheme() {
+        "https" | "http" => Ok(url),
+        _ => Err(missing()),
+    }
+}
+
+/// How many bytes an answer confirms: `Range: 0-N` means N + 1.
+fn received(response: &Response) -> Option<u64> {
+    let range = response.headers().get(RANGE)?.to_str().ok()?;
+    let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
+    last.trim().parse::<u64>().ok()?.checked_add(1)
+}
+
+fn with_digest(at: &Url, digest: &Digest) -> Url {
+    let mut url = at.clone();
+    url.query_pairs_mut().append_pair("digest", digest.as_str());
+    url
+}

@@ -1,0 +1,335 @@
+//! What was meant: variables judged and turned into types, all problems in one answer.
+//!
+//! Invariant: past [`Config`] no raw string is a name, a tag, a size or a secret.
+//! Must not know: daemons and registries; nothing here talks to anybody.
+
+mod build;
+mod certificates;
+mod credentials;
+mod environment;
+mod names;
+mod tags;
+mod values;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+
+pub use self::build::Build;
+pub use self::credentials::{Credentials, CredentialsOrigin};
+pub use self::names::{ImageName, RegistryAddress};
+pub use self::tags::Tag;
+
+pub(crate) use self::environment::Environment;
+pub(crate) use self::names::is_loopback_host;
+
+use crate::error::{Error, Problem};
+use crate::secret::Secret;
+use crate::source::Endpoint;
+
+/// Everything a push needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The local image, which is also the package.
+    pub image: ImageName,
+    /// The tags of `TAGS`; empty if it was not given.
+    pub tags: Vec<Tag>,
+    /// Where to push to.
+    pub registry: RegistryAddress,
+    /// First part of the path in the registry.
+    pub workspace: String,
+    /// Who pushes; nobody if no credentials were given.
+    pub credentials: Option<Credentials>,
+    /// `INSECURE=true`: plain HTTP.
+    pub insecure: bool,
+    /// Certificates trusted besides the system's.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// Where the Docker daemon may be.
+    pub docker: DockerHosts,
+    /// How to send.
+    pub transfer: Transfer,
+    /// Directory for the layers on their way.
+    pub spool_parent: PathBuf,
+    /// The file that passes variables to later steps.
+    pub variables_path: Option<PathBuf>,
+    /// Which build this is.
+    pub build: Build,
+}
+
+/// The variables that lead to the Docker daemon.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DockerHosts {
+    /// `DOCKER_HOST`.
+    pub host: Option<Endpoint>,
+    /// `BITBUCKET_DOCKER_HOST_INTERNAL`: an address without a port.
+    pub internal: Option<String>,
+}
+
+/// How blobs are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Transfer {
+    /// Uploads at a time.
+    pub parallel: usize,
+    /// Further attempts after a failed one.
+    pub retries: u32,
+    /// Bytes per request of a resumed upload.
+    pub chunk_size: u64,
+    /// How long a request may go without moving a byte.
+    pub timeout: Duration,
+}
+
+/// How the log looks; known even when the rest of the variables is wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogStyle {
+    /// No colours: `NO_COLOR` is set.
+    pub plain: bool,
+    /// `DEBUG` is true.
+    pub debug: bool,
+}
+
+impl Config {
+    /// Reads the environment of this process. The style of the log is there even if the
+    /// configuration is not.
+    pub fn from_process() -> (LogStyle, Result<Self, Error>) {
+        Self::from_variables(Environment::variables())
+    }
+
+    /// Reads the given variables; those that are empty or unknown are ignored.
+    pub fn from_variables(
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> (LogStyle, Result<Self, Error>) {
+        match Environment::from_variables(variables) {
+            Ok(environment) => {
+                let style = LogStyle {
+                    plain: environment.no_color.is_some(),
+                    debug: matches!(values::boolean(environment.debug.as_deref()), Ok(true)),
+                };
+                (style, Self::judge(&environment))
+            }
+            Err(error) => {
+                let message = format!("could not be read: {error}");
+                let problem = Problem { variable: "environment".to_owned(), message };
+                (LogStyle::default(), Err(Error::Variables(vec![problem])))
+            }
+        }
+    }
+
+    /// The path in the registry: `WORKSPACE/NAME`.
+    pub fn repository(&self) -> String {
+        format!("{}/{}", self.workspace, self.image.name)
+    }
+
+    fn judge(given: &Environment) -> Result<Self, Error> {
+        let mut problems = Problems::default();
+        let registry = given.registry.as_deref().unwrap_or(BITBUCKET_REGISTRY);
+        let registry = problems.take("REGISTRY", RegistryAddress::parse(registry));
+        let workspace = problems.take("WORKSPACE", workspace(given));
+        let target = registry.as_ref().zip(workspace.as_ref());
+        let target = target.map(|(registry, workspace)| format!("{registry}/{workspace}"));
+        let image = problems.take("IMAGE_NAME", image(given, target.as_deref()));
+        let tags = problems.take_all("TAGS", tags(given));
+        let forced = problems.take("AUTH", auth(given));
+        let credentials = credentials(given, &mut problems);
+        if let Some(credentials) = &credentials
+            && let Some(registry) = &registry
+            && forced == Some(Auth::Auto)
+        {
+            problems.add(refuse_foreign_token(credentials, registry));
+        }
+        if forced == Some(Auth::Basic) && credentials.is_none() {
+            problems.add(Some(("AUTH", "is basic, but there are no USERNAME and PASSWORD".into())));
+        }
+        problems.take("SOURCE", source(given));
+        let insecure = problems.take("INSECURE", values::boolean(given.insecure.as_deref()));
+        let certificates = problems.take("CA_CERT", certificates::parse(given.ca_cert.as_deref()));
+        let docker = problems.take("DOCKER_HOST", docker(given));
+        let transfer = transfer(given, &mut problems);
+        problems.take("DEBUG", values::boolean(given.debug.as_deref()));
+        if let (Some(workspace), Some(image)) = (&workspace, &image) {
+            problems.add(refuse_long_path(workspace, &image.name));
+        }
+
+        // Each value is missing only if its problem was noted, so the last arm is reached only
+        // with a list that is not empty.
+        match (image, tags, registry, workspace, insecure, certificates, docker, transfer) {
+            (
+                Some(image),
+                Some(tags),
+                Some(registry),
+                Some(workspace),
+                Some(insecure),
+                Some(certificates),
+                Some(docker),
+                Some(transfer),
+            ) if problems.0.is_empty() => Ok(Self {
+                image,
+                tags,
+                registry,
+                workspace,
+                credentials,
+                insecure,
+                certificates,
+                docker,
+                transfer,
+                spool_parent: given.tmpdir.as_deref().unwrap_or("/tmp").into(),
+                variables_path: given.bitbucket_pipelines_variables_path.as_ref().map(Into::into),
+                build: Build::new(given),
+            }),
+            _ => Err(Error::Variables(problems.0)),
+        }
+    }
+}
+
+/// Everything that is wrong, in the order of the variables.
+#[derive(Default)]
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn take<T>(&mut self, variable: &str, result: Result<T, String>) -> Option<T> {
+        self.take_all(variable, result.map_err(|message| vec![message]))
+    }
+
+    fn take_all<T>(&mut self, variable: &str, result: Result<T, Vec<String>>) -> Option<T> {
+        let messages = match result {
+            Ok(value) => return Some(value),
+            Err(messages) => messages,
+        };
+        let problem = |message| Problem { variable: variable.to_owned(), message };
+        self.0.extend(messages.into_iter().map(problem));
+        None
+    }
+
+    fn add(&mut self, problem: Option<(&str, String)>) {
+        if let Some((variable, message)) = problem {
+            self.0.push(Problem { variable: variable.to_owned(), message });
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Auth {
+    Auto,
+    Basic,
+}
+
+fn workspace(given: &Environment) -> Result<String, String> {
+    let Some(workspace) = given.workspace.as_ref().or(given.bitbucket_workspace.as_ref()) else {
+        return Err("is needed: BITBUCKET_WORKSPACE is not set here".to_owned());
+    };
+    names::check_workspace(workspace)?;
+    Ok(workspace.clone())
+}
+
+fn image(given: &Environment, target: Option<&str>) -> Result<ImageName, String> {
+    match given.image_name.as_deref() {
+        Some(name) => ImageName::parse(name.trim(), target),
+        None => Err("is needed: the name of the image that the step has built".to_owned()),
+    }
+}
+
+fn tags(given: &Environment) -> Result<Vec<Tag>, Vec<String>> {
+    let mut tags = tags::parse_text(given.tags.as_deref().unwrap_or_default())?;
+    for tag in tags::parse_list(&given.tag_list)? {
+        if !tags.contains(&tag) {
+            tags.push(tag);
+        }
+    }
+    Ok(tags)
+}
+
+fn auth(given: &Environment) -> Result<Auth, String> {
+    match given.auth.as_deref() {
+        None | Some("auto") => Ok(Auth::Auto),
+        Some("basic") => Ok(Auth::Basic),
+        Some(other) => Err(format!("{other:?} is not supported yet; use auto or basic")),
+    }
+}
+
+fn source(given: &Environment) -> Result<(), String> {
+    match given.source.as_deref() {
+        None | Some("daemon") => Ok(()),
+        Some(other) => Err(format!("{other:?} is not supported yet; use daemon")),
+    }
+}
+
+/// `USERNAME` and `PASSWORD` win over the pair of the step; half a pair is a problem.
+fn credentials(given: &Environment, problems: &mut Problems) -> Option<Credentials> {
+    let step = (&given.bitbucket_packages_username, &given.bitbucket_packages_token);
+    let explicit = (&given.username, &given.password);
+    let (pair, origin) = match explicit {
+        (None, None) => (step, CredentialsOrigin::Step),
+        _ => (explicit, CredentialsOrigin::Explicit),
+    };
+    let (username_variable, password_variable) = origin.variables();
+    match pair {
+        (Some(username), Some(password)) => Some(Credentials {
+            username: username.clone(),
+            password: Secret::new(password.clone()),
+            origin,
+        }),
+        (None, None) => None,
+        (Some(_), None) => {
+            let message = format!("is needed: {username_variable} is set");
+            problems.add(Some((password_variable, message)));
+            None
+        }
+        (None, Some(_)) => {
+            let message = format!("is needed: {password_variable} is set");
+            problems.add(Some((username_variable, message)));
+            None
+        }
+    }
+}
+
+fn refuse_foreign_token(
+    credentials: &Credentials,
+    registry: &RegistryAddress,
+) -> Option<(&'static str, String)> {
+    let atlassian = credentials::looks_like_atlassian(credentials.password.expose());
+    if registry.is_bitbucket() || !atlassian {
+        return None;
+    }
+    let (_, variable) = credentials.origin.variables();
+    let message = format!(
+        "looks like a token of Atlassian, and {registry} is not Bitbucket's registry, so it is not \
+         sent there. Set USERNAME and PASSWORD to credentials of {registry} (for Standpipe: a \
+         pipeline token of the repository), or AUTH=basic if {registry} really takes this one"
+    );
+    Some((variable, message))
+}
+
+fn refuse_long_path(workspace: &str, name: &str) -> Option<(&'static str, String)> {
+    // The limit that clients keep for <name> (distribution-spec, "Pulling manifests").
+    let length = workspace.len() + 1 + name.len();
+    (length > 255).then(|| {
+        ("IMAGE_NAME", format!("with the workspace has {length} characters; 255 are allowed"))
+    })
+}
+
+fn docker(given: &Environment) -> Result<DockerHosts, String> {
+    let host = given.docker_host.as_deref().map(Endpoint::parse).transpose()?;
+    Ok(DockerHosts { host, internal: given.bitbucket_docker_host_internal.clone() })
+}
+
+fn transfer(given: &Environment, problems: &mut Problems) -> Option<Transfer> {
+    let parallel = problems.take("PARALLEL", values::number(given.parallel.as_deref(), 4, 1..=32));
+    let retries = problems.take("RETRIES", values::number(given.retries.as_deref(), 5, 0..=20));
+    let chunk_size = problems.take(
+        "CHUNK_SIZE",
+        values::bytes(given.chunk_size.as_deref(), 32 << 20, 64 << 10..=1 << 30),
+    );
+    let timeout = problems.take("TIMEOUT", values::seconds(given.timeout.as_deref(), 300, 1..=3600));
+    Some(Transfer {
+        parallel: usize::try_from(parallel?).unwrap_or(1),
+        retries: u32::try_from(retries?).unwrap_or(0),
+        chunk_size: chunk_size?,
+        timeout: Duration::from_secs(timeout?),
+    })
+}
+
+/// The registry of Bitbucket Packages.
+pub(crate) const BITBUCKET_REGISTRY: &str = "crg.apkg.io";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,102 @@
+//! Tests of the whole configuration: defaults, precedence, and problems reported together.
+
+use super::*;
+
+fn config(variables: &[(&str, &str)]) -> Result<Config, Error> {
+    let minimal = [("IMAGE_NAME", "app"), ("BITBUCKET_WORKSPACE", "acme")];
+    let given = minimal.iter().chain(variables);
+    let given = given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    // Later ones win, as in an environment.
+    let given: std::collections::BTreeMap<_, _> = given.collect();
+    Config::from_variables(given).1
+}
+
+fn problems(variables: &[(&str, &str)]) -> Vec<String> {
+    match config(variables) {
+        Err(Error::Variables(problems)) => problems.iter().map(Problem::to_string).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn token() -> String {
+    "ATATTexample".to_owned()
+}
+
+#[test]
+fn a_name_and_a_workspace_are_enough() {
+    let config = config(&[]).unwrap();
+    assert_eq!(config.registry.as_str(), "crg.apkg.io");
+    assert_eq!(config.repository(), "acme/app");
+    assert_eq!(config.tags, []);
+    assert_eq!(config.credentials, None);
+    assert_eq!(config.transfer.parallel, 4);
+    assert_eq!(config.transfer.timeout, Duration::from_secs(300));
+}
+
+#[test]
+fn all_problems_are_reported_at_once() {
+    let problems = problems(&[
+        ("IMAGE_NAME", ""),
+        ("TAGS", "ok /bad -bad"),
+        ("REGISTRY", "https://a"),
+        ("PARALLEL", "0"),
+        ("USERNAME", "ann"),
+        ("SOURCE", "oci:dir"),
+    ]);
+    let named: Vec<&str> = problems.iter().filter_map(|line| line.split(':').next()).collect();
+    let expected = ["REGISTRY", "IMAGE_NAME", "TAGS", "TAGS", "PASSWORD", "SOURCE", "PARALLEL"];
+    assert_eq!(named, expected, "{problems:#?}");
+}
+
+#[test]
+fn explicit_credentials_win_over_those_of_the_step() {
+    let config = config(&[
+        ("USERNAME", "ann"),
+        ("PASSWORD", "hunter22"),
+        ("BITBUCKET_PACKAGES_USERNAME", "bot"),
+        ("BITBUCKET_PACKAGES_TOKEN", "other"),
+    ]);
+    let credentials = config.unwrap().credentials.unwrap();
+    assert_eq!(credentials.username, "ann");
+    assert_eq!(credentials.origin, CredentialsOrigin::Explicit);
+}
+
+#[test]
+fn a_token_of_atlassian_goes_to_bitbucket_only() {
+    let token = token();
+    let pair = [("BITBUCKET_PACKAGES_USERNAME", "bot"), ("BITBUCKET_PACKAGES_TOKEN", &token)];
+    assert!(config(&pair).is_ok());
+    let elsewhere = [&pair[..], &[("REGISTRY", "registry.example")]].concat();
+    let problem = problems(&elsewhere);
+    assert!(problem[0].starts_with("BITBUCKET_PACKAGES_TOKEN: looks like"), "{problem:?}");
+    assert!(!problem[0].contains(&token), "{problem:?}");
+    let forced = [&elsewhere[..], &[("AUTH", "basic")]].concat();
+    assert!(config(&forced).is_ok());
+    let own = [&elsewhere[..], &[("USERNAME", "ann"), ("PASSWORD", "hunter22")]].concat();
+    assert!(config(&own).is_ok());
+}
+
+#[test]
+fn a_configuration_does_not_print_its_password() {
+    let config = config(&[("USERNAME", "ann"), ("PASSWORD", "hunter22")]).unwrap();
+    assert!(!format!("{config:?}").contains("hunter22"));
+}
+
+#[test]
+fn tags_may_be_text_and_list_together() {
+    let list = [("TAGS", "a b"), ("TAGS_COUNT", "2"), ("TAGS_0", "b"), ("TAGS_1", "c")];
+    let tags = config(&list).unwrap().tags;
+    assert_eq!(tags.iter().map(Tag::as_str).collect::<Vec<_>>(), ["a", "b", "c"]);
+}
+
+#[test]
+fn basic_needs_credentials() {
+    assert!(problems(&[("AUTH", "basic")])[0].contains("USERNAME"));
+    assert!(problems(&[("AUTH", "oidc")])[0].contains("not supported yet"));
+}
+
+#[test]
+fn a_path_longer_than_255_is_refused() {
+    let name = "a".repeat(251);
+    assert!(problems(&[("IMAGE_NAME", &name)])[0].contains("256 characters"));
+}

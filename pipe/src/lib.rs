@@ -1,0 +1,155 @@
+//! A pipe: pushes the container image that a Bitbucket Pipelines step has just built.
+//!
+//! The path of a push: [`config`] reads the variables, `source` finds the image in the Docker
+//! daemon and reads it into the `spool`, `plan` puts things in order, `push` sends them through
+//! `client`, [`output`] tells. Everything is in memory-sized pieces; layers are never whole in
+//! memory.
+//! Invariant: the spool directory is gone when [`run`] returns, also on errors and signals.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail where it stands"))]
+
+mod client;
+mod compress;
+pub mod config;
+pub mod error;
+mod image;
+pub mod output;
+mod plan;
+mod progress;
+mod push;
+mod report;
+pub mod secret;
+mod source;
+mod spool;
+pub mod variables;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use self::report::{PushedTag, Report};
+
+use self::client::Registry;
+use self::config::Config;
+use self::error::{Error, Failure};
+use self::image::Image;
+use self::output::{Output, megabytes};
+use self::plan::Plan;
+use self::progress::Progress;
+use self::source::{Selected, Source};
+use self::spool::Spool;
+
+pub use self::image::Digest;
+
+/// Pushes what `config` asks for and writes the references to `output`.
+///
+/// # Errors
+/// Whatever stopped the push; [`Error::exit_code`] sorts it. SIGTERM and SIGINT stop it too.
+pub fn run(config: &Config, output: &mut Output) -> Result<Report, Error> {
+    if let Some(credentials) = &config.credentials {
+        output.mask().hide_login(&credentials.username, &credentials.password);
+    }
+    let spool = Arc::new(Spool::create(&config.spool_parent)?);
+    let runtime = runtime()?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            name = stopped() => Err(Error::Unexpected(Failure::new(format!("stopped by {}", name?)))),
+            result = push(config, output, &spool) => result,
+        }
+    });
+    // Blocking work notices that nobody reads any more; it must not write into a directory
+    // that is being removed.
+    runtime.shutdown_timeout(SHUTDOWN);
+    if let Some(spool) = Arc::into_inner(spool) {
+        spool.close();
+    }
+    let report = result?;
+    if let Some(path) = &config.variables_path {
+        report.pass_on(path);
+    }
+    report.references().for_each(|reference| output.result(&reference));
+    Ok(report)
+}
+
+/// Writes the last lines and chooses the exit code.
+pub fn conclude(result: Result<Report, Error>, output: &mut Output) -> ExitCode {
+    match result {
+        Ok(report) => {
+            let tags = report.references.len();
+            let sent = megabytes(report.bytes);
+            let plural = if tags == 1 { "tag" } else { "tags" };
+            output.success(&format!("{} pushed with {tags} {plural}, {sent} sent", report.name));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            for hint in error.hints() {
+                tracing::error!("  {hint}");
+            }
+            output.failure(&error.to_string());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Report, Error> {
+    let source = Source::open(config).await?;
+    let selected = source.select(config).await?;
+    // Before the image is read: a login that fails should fail at once.
+    let registry = Registry::connect(config, output.mask()).await?;
+    spool.expect(selected.iter().map(|image| image.size).sum())?;
+    let mut images = Vec::new();
+    for one in selected {
+        let image = read(&source, &one, spool).await?;
+        images.push((image, one.tags));
+    }
+    let plan = Plan::new(&images);
+    let pushed = push::run(&plan, &registry, config.transfer.parallel).await?;
+    let references = images.iter().flat_map(|(image, tags)| {
+        tags.iter().map(|tag| PushedTag {
+            tag: tag.clone(),
+            digest: image.manifest.digest.clone(),
+            image_id: image.config.file.digest.clone(),
+        })
+    });
+    Ok(Report {
+        references: references.collect(),
+        blobs: pushed.blobs,
+        bytes: pushed.bytes,
+        name: registry.name(),
+    })
+}
+
+async fn read(source: &Source, selected: &Selected, spool: &Arc<Spool>) -> Result<Image, Error> {
+    let progress = Progress::default();
+    let reading = source.read(selected, spool, &progress);
+    let image = progress.watch("read", selected.size, reading).await?;
+    let packed: u64 = image.layers.iter().map(|layer| layer.file.size).sum();
+    tracing::info!("image {} read: {} compressed", selected.name, megabytes(packed));
+    Ok(image)
+}
+
+/// Waits for a signal that asks the process to end, and names it.
+async fn stopped() -> Result<&'static str, Error> {
+    let listen = |kind| signal(kind).map_err(|error| Error::local("listen for signals", &error));
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+    }
+}
+
+fn runtime() -> Result<Runtime, Error> {
+    // Two workers: the work is waiting for the network; hashing and compressing have threads of
+    // their own.
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all();
+    builder.build().map_err(|error| Error::local("start", &error))
+}
+
+const SHUTDOWN: Duration = Duration::from_secs(10);

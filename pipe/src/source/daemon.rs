@@ -1,0 +1,265 @@
+//! The Docker Engine API, as little of it as a push needs: `_ping`, `images/{name}/json`,
+//! `images/json` and `images/{id}/get`.
+//!
+//! Paths carry no API version: every daemon serves its own, while an old version in the path
+//! is refused by new daemons.
+//! Invariant: the export is read as a stream, once; at most a few pieces of it are in memory.
+//! Must not know: what is inside the export (`archive`), nor why an image is wanted (`resolve`).
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use reqwest::{Response, StatusCode, Url};
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::archive::{self, Export};
+use super::{Endpoint, Selected};
+use crate::config::DockerHosts;
+use crate::error::{Error, Failure};
+use crate::image::Digest;
+use crate::progress::Progress;
+use crate::spool::Spool;
+
+/// A daemon that answered.
+#[derive(Debug)]
+pub(super) struct Daemon {
+    http: reqwest::Client,
+    base: Url,
+    endpoint: Endpoint,
+    timeout: Duration,
+}
+
+/// What `images/{name}/json` says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Inspected {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) size: u64,
+    #[serde(default)]
+    pub(super) architecture: String,
+    #[serde(default)]
+    pub(super) os: String,
+    #[serde(default, rename = "RootFS")]
+    pub(super) root: RootFileSystem,
+}
+
+/// The layers of an inspected image.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RootFileSystem {
+    #[serde(default, rename = "Layers")]
+    pub(super) layers: Option<Vec<String>>,
+}
+
+impl Daemon {
+    /// Takes the first candidate that can be reached.
+    pub(super) async fn connect(hosts: &DockerHosts, timeout: Duration) -> Result<Self, Error> {
+        let routes = std::fs::read_to_string(ROUTES).ok();
+        let mut tried = Vec::new();
+        for endpoint in Endpoint::candidates(hosts, routes.as_deref()) {
+            match Self::ping(&endpoint, timeout).await {
+                Ok(daemon) => {
+                    if !tried.is_empty() {
+                        tracing::warn!("using the Docker daemon at {endpoint}; {}", tried.join("; "));
+                    }
+                    tracing::debug!("Docker daemon at {endpoint}");
+                    return Ok(daemon);
+                }
+                Err(reason) => tried.push(format!("{endpoint}: {reason}")),
+            }
+        }
+        let failure = Failure::new(format!("no Docker daemon found ({})", tried.join("; ")));
+        Err(Error::Source(failure.hint(
+            "The step needs the docker service: add \"services: [docker]\" to it, or set DOCKER_HOST.",
+        )))
+    }
+
+    async fn ping(endpoint: &Endpoint, timeout: Duration) -> Result<Self, String> {
+        // The daemon of the step is local: no proxy, no certificates, no redirects.
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .tls_certs_only([])
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT);
+        let (builder, base) = match endpoint {
+            Endpoint::Tcp { host, port } => (builder, format!("http://{host}:{port}/")),
+            Endpoint::Unix(path) => (builder.unix_socket(path.as_path()), "http://docker/".into()),
+        };
+        let http = builder.build().map_err(|error| describe(&error))?;
+        let base = Url::parse(&base).map_err(|error| error.to_string())?;
+        let daemon = Self { http, base, endpoint: endpoint.clone(), timeout };
+        let request = daemon.http.get(daemon.url(&["_ping"])).timeout(PING).send();
+        let response = request.await.map_err(|error| describe(&error))?;
+        match response.status() {
+            StatusCode::OK => Ok(daemon),
+            status => Err(format!("answers {status}, which is no Docker daemon")),
+        }
+    }
+
+    /// The image called `name`, if there is one.
+    pub(super) async fn inspect(&self, name: &str) -> Result<Option<Inspected>, Error> {
+        let path: Vec<&str> = ["images"].into_iter().chain(name.split('/')).chain(["json"]).collect();
+        match self.get(self.url(&path)).await? {
+            response if response.status() == StatusCode::NOT_FOUND => Ok(None),
+            response => self.json(response).await.map(Some),
+        }
+    }
+
+    /// The names with tags of all local images.
+    pub(super) async fn local_names(&self) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Listed {
+            repo_tags: Option<Vec<String>>,
+        }
+        let response = self.get(self.url(&["images", "json"])).await?;
+        let listed: Vec<Listed> = self.json(response).await?;
+        let names = listed.into_iter().filter_map(|image| image.repo_tags).flatten();
+        Ok(names.filter(|name| !name.contains("<none>")).collect())
+    }
+
+    /// Reads the export of an image into the spool.
+    pub(super) async fn export(
+        &self,
+        image: &Selected,
+        spool: &Arc<Spool>,
+        progress: &Progress,
+    ) -> Result<Export, Error> {
+        let raw: Vec<Digest> = image.diff_ids.iter().filter_map(|id| Digest::parse(id)).collect();
+        if raw.len() != image.diff_ids.len() {
+            return Err(self.odd("names a layer that is not sha256"));
+        }
+        // By ID, not by name: the name may move, and without a tag it would mean every tag.
+        let url = self.url(&["images", &image.id, "get"]);
+        let request = self.http.get(url).send();
+        // Old daemons write the whole image to disk before they send the first byte.
+        let response = tokio::time::timeout(FIRST_BYTE.max(self.timeout), request).await;
+        let response = response.map_err(|_| self.odd("did not begin to export the image"))?;
+        let response = self.checked(response.map_err(|error| self.lost(&error))?).await?;
+        let (pieces, received) = mpsc::channel(PIECES);
+        let reader = tokio::task::spawn_blocking({
+            let spool = Arc::clone(spool);
+            move || archive::read(Pieces { received, current: Bytes::new() }, &spool, &raw)
+        });
+        let sent = self.pump(response, &pieces, progress).await;
+        drop(pieces);
+        let export = reader.await.map_err(|error| {
+            Error::Unexpected(Failure::new(format!("reading the image stopped: {error}")))
+        })?;
+        // When the reader gave up, the pump only saw that nobody listens any more.
+        let export = export?;
+        sent?;
+        Ok(export)
+    }
+
+    /// Passes the body on until it ends or the reader has enough.
+    async fn pump(
+        &self,
+        mut response: Response,
+        pieces: &mpsc::Sender<io::Result<Bytes>>,
+        progress: &Progress,
+    ) -> Result<(), Error> {
+        loop {
+            let piece = match tokio::time::timeout(self.timeout, response.chunk()).await {
+                Ok(Ok(Some(piece))) => piece,
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => return self.cut(pieces, self.lost(&error)).await,
+                Err(_) => {
+                    return self.cut(pieces, self.odd("stopped sending the image")).await;
+                }
+            };
+            progress.add(piece.len() as u64);
+            if pieces.send(Ok(piece)).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn cut(&self, pieces: &mpsc::Sender<io::Result<Bytes>>, error: Error) -> Result<(), Error> {
+        // The reader repeats this text; if it has stopped already, the error below is enough.
+        let _ = pieces.send(Err(io::Error::other(error.to_string()))).await;
+        Err(error)
+    }
+
+    async fn get(&self, url: Url) -> Result<Response, Error> {
+        let request = self.http.get(url).timeout(self.timeout).send();
+        request.await.map_err(|error| self.lost(&error))
+    }
+
+    async fn checked(&self, response: Response) -> Result<Response, Error> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        #[derive(Deserialize)]
+        struct Refusal {
+            message: String,
+        }
+        let body = response.bytes().await.unwrap_or_default();
+        let reason = serde_json::from_slice::<Refusal>(&body).map(|refusal| refusal.message);
+        let reason = reason.unwrap_or_else(|_| "no reason given".to_owned());
+        Err(self.odd(&format!("answers {status}: {reason}")))
+    }
+
+    async fn json<T: for<'de> Deserialize<'de>>(&self, response: Response) -> Result<T, Error> {
+        let response = self.checked(response).await?;
+        let body = response.bytes().await.map_err(|error| self.lost(&error))?;
+        serde_json::from_slice(&body).map_err(|error| self.odd(&format!("answers oddly: {error}")))
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // Fails only for URLs without a host, and `base` has one.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.clear().extend(path);
+        }
+        url
+    }
+
+    fn odd(&self, what: &str) -> Error {
+        Error::Source(Failure::new(format!("the Docker daemon at {} {what}", self.endpoint)))
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> Error {
+        self.odd(&format!("was lost: {}", describe(error)))
+    }
+}
+
+/// The pieces of a body as a blocking reader.
+struct Pieces {
+    received: mpsc::Receiver<io::Result<Bytes>>,
+    current: Bytes,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.received.blocking_recv() {
+                Some(piece) => self.current = piece?,
+                None => return Ok(0),
+            }
+        }
+        let count = self.current.len().min(into.len());
+        self.current.copy_to_slice(&mut into[..count]);
+        Ok(count)
+    }
+}
+
+/// The innermost cause, without the URL: that is where "connection refused" stands.
+fn describe(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+const ROUTES: &str = "/proc/net/route";
+const CONNECT: Duration = Duration::from_secs(5);
+const PING: Duration = Duration::from_secs(15);
+const FIRST_BYTE: Duration = Duration::from_secs(15 * 60);
+/// Pieces under way between the socket and the reader; each is at most a few hundred KiB.
+const PIECES: usize = 4;

@@ -1,0 +1,161 @@
+//! The one table of variables: `--help`, `pipe.yml` and the tests are derived from it.
+//!
+//! Invariant: a variable exists for users only if it has a row here.
+//! Must not know: how a value is parsed; that is `config`.
+
+use std::fmt::Write as _;
+
+/// One variable of the pipe.
+#[derive(Debug)]
+pub struct Variable {
+    /// Its name in the environment and in `pipe.yml`.
+    pub name: &'static str,
+    /// The value it has when it is not given, in words if it is not a constant.
+    pub default: DefaultValue,
+    /// What it does.
+    pub description: &'static str,
+}
+
+/// Where the value comes from when the user of the pipe does not write one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// Nowhere: it must be written.
+    Required,
+    /// This constant.
+    Constant(&'static str),
+    /// The variable of the same name in the step; where that is not set either, what the text
+    /// says. In `pipe.yml` this is `default: "${NAME}"`.
+    Step(&'static str),
+}
+
+/// Every variable, in the order in which `--help` and `pipe.yml` show them.
+pub const VARIABLES: &[Variable] = &[
+    Variable {
+        name: "IMAGE_NAME",
+        default: DefaultValue::Required,
+        description: "Local image and package name: NAME or NAME:TAG, without a registry host. NAME may contain slashes.",
+    },
+    Variable {
+        name: "TAGS",
+        default: DefaultValue::Constant(""),
+        description: "Tags to push, separated by spaces, commas or line ends, or a list. Without it the tag of IMAGE_NAME is pushed, else latest.",
+    },
+    Variable {
+        name: "REGISTRY",
+        default: DefaultValue::Step("crg.apkg.io"),
+        description: "Host of the registry, with :PORT if it is not the usual one.",
+    },
+    Variable {
+        name: "WORKSPACE",
+        default: DefaultValue::Step("BITBUCKET_WORKSPACE"),
+        description: "Workspace in the registry: the first part of the path. The default is the workspace of the build.",
+    },
+    Variable {
+        name: "USERNAME",
+        default: DefaultValue::Constant(""),
+        description: "User name for the registry. Goes together with PASSWORD and wins over BITBUCKET_PACKAGES_USERNAME.",
+    },
+    Variable {
+        name: "PASSWORD",
+        default: DefaultValue::Constant(""),
+        description: "Password or token for USERNAME. Keep it in a secured variable.",
+    },
+    Variable {
+        name: "BITBUCKET_PACKAGES_USERNAME",
+        default: DefaultValue::Step("set by Bitbucket"),
+        description: "User name that Bitbucket gives to every step for its own packages.",
+    },
+    Variable {
+        name: "BITBUCKET_PACKAGES_TOKEN",
+        default: DefaultValue::Step("set by Bitbucket"),
+        description: "Token that goes with BITBUCKET_PACKAGES_USERNAME. It is sent to another registry only with AUTH=basic.",
+    },
+    Variable {
+        name: "AUTH",
+        default: DefaultValue::Constant("auto"),
+        description: "auto: USERNAME and PASSWORD, else the token of the step, else no login. basic: the same pair, sent to REGISTRY even if it looks like an Atlassian token.",
+    },
+    Variable {
+        name: "SOURCE",
+        default: DefaultValue::Constant("daemon"),
+        description: "Where the image is read from. daemon: the Docker daemon of the step.",
+    },
+    Variable {
+        name: "INSECURE",
+        default: DefaultValue::Constant("false"),
+        description: "true: talk plain HTTP to the registry. Passwords travel readably. A loopback registry may answer plain HTTP without it.",
+    },
+    Variable {
+        name: "CA_CERT",
+        default: DefaultValue::Step("the system's certificates"),
+        description: "Certificates to trust besides the system's: PEM text, or the path of a PEM file.",
+    },
+    Variable {
+        name: "PARALLEL",
+        default: DefaultValue::Constant("4"),
+        description: "Uploads at a time, 1 to 32.",
+    },
+    Variable {
+        name: "RETRIES",
+        default: DefaultValue::Constant("5"),
+        description: "Further attempts after a failure of the network or the registry, 0 to 20. Attempts that move bytes do not count.",
+    },
+    Variable {
+        name: "CHUNK_SIZE",
+        default: DefaultValue::Constant("32M"),
+        description: "Bytes per request when an interrupted upload is resumed, 64K to 1G.",
+    },
+    Variable {
+        name: "TIMEOUT",
+        default: DefaultValue::Constant("300"),
+        description: "Seconds a request may go without moving a byte before it is given up, 1 to 3600.",
+    },
+    Variable {
+        name: "DEBUG",
+        default: DefaultValue::Step("false"),
+        description: "true: log more. Secrets are never logged.",
+    },
+];
+
+/// The text of `--help`.
+pub fn help() -> String {
+    let mut text = format!(
+        "standpipe-pipe {}\n\n\
+         Pushes the container image that a Bitbucket Pipelines step has just built.\n\
+         It takes no arguments: everything is set by variables. An empty variable counts as not set.\n\n\
+         Usage: standpipe-pipe [--help | --version]\n\nVariables:\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for variable in VARIABLES {
+        let default = match variable.default {
+            DefaultValue::Required => "required".to_owned(),
+            DefaultValue::Constant("") => "optional".to_owned(),
+            DefaultValue::Constant(value) | DefaultValue::Step(value) => format!("default: {value}"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {} ({default})\n      {}", variable.name, variable.description);
+    }
+    text.push_str(
+        "\nFinding the daemon: DOCKER_HOST, else BITBUCKET_DOCKER_HOST_INTERNAL, the default gateway\n\
+         (both port 2375), /var/run/docker.sock. Layers are kept in TMPDIR while they are sent.\n\n\
+         Exit codes: 0 done, 1 unexpected, 2 bad variables, 3 image or daemon not found,\n\
+         4 login, permission or package missing, 5 network or registry failure after retries,\n\
+         6 tag exists or is immutable.\n",
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_variable_with_its_default() {
+        let help = help();
+        for variable in VARIABLES {
+            assert!(help.contains(&format!("  {} (", variable.name)), "{}", variable.name);
+            assert!(help.contains(variable.description), "{}", variable.name);
+        }
+        assert!(help.contains("REGISTRY (default: crg.apkg.io)"));
+    }
+}

@@ -1,0 +1,28 @@
+//! Everything that lives as long as the server, built in one place.
+
+use crate::auth::Authenticator;
+use crate::registry::Registry;
+
+/// How the server is seen from outside.
+#[derive(Clone, Debug, Default)]
+pub struct HttpSettings {
+    /// The address clients use, such as `https://registry.example.com`, without a trailing slash.
+    pub public_url: Option<String>,
+    /// Whether the listener is on a loopback address, so that a challenge may name it.
+    pub loopback: bool,
+    /// The port, for a loopback realm.
+    pub port: u16,
+    /// Whether leases may be set shorter than ten minutes, for tests.
+    pub short_delays: bool,
+}
+
+/// The state every handler sees.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The verbs.
+    pub registry: Registry,
+    /// Who is calling.
+    pub auth: Authenticator,
+    /// How the server is seen from outside.
+    pub http: HttpSettings,
+}

@@ -1,0 +1,329 @@
+//! Blobs in local files.
+//!
+//! ```text
+//! <data directory>
+//! ├── blobs
+//! │   ├── 00 … ff               objects by the last byte of their key; made once, at the first start
+//! │   │   └── <object key>      a finished object, never written again
+//! │   ├── instance              identity of the data directory
+//! │   └── lost+found
+//! │       └── <object key>.<ms> an object that no row named, and when it was set aside
+//! └── uploads
+//!     ├── <uuid>                bytes of an upload in progress (mode 0600)
+//!     └── <uuid>.state          its last checkpoint; see `fs/state.rs`
+//! ```
+//!
+//! Invariant: a name in `blobs/xx` is given by a rename of a file whose bytes are durable and have
+//! been hashed, and [`finish`](BlobStore::finish) returns after that name is durable too.
+//!
+//! What it costs, in syncs: beginning an upload, none; a body below 64 MiB, two (data, state), and a
+//! third for the first body of an upload (its directory); each further 64 MiB, two; finishing, one
+//! (the object's directory). So a small blob costs four, three fewer than a temporary state file per
+//! checkpoint and a second sync of unchanged data would. Deleting syncs nothing: a name that comes
+//! back after a power loss is an object without a row, which the start-up sweep sets aside.
+//!
+//! Memory: a body holds at most four pieces of 1 MiB, a reader two chunks of 512 KiB. No thread waits
+//! for the network: the blocking pool is used for one operation at a time.
+//!
+//! One process at a time may open a data directory; the caller holds its lock. This file must not
+//! know metadata or HTTP.
+
+pub mod files;
+mod layout;
+mod listing;
+mod read;
+mod state;
+mod upload;
+
+use super::checkout::Checkouts;
+use super::gather::{self, End};
+use super::space::Space;
+use super::{BlobError, BlobStore, ByteStream, Object};
+use crate::clock::Clock;
+use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
+use async_trait::async_trait;
+use files::{Files, OpenFile as _, SystemFiles};
+use layout::Layout;
+use listing::Listing;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use upload::{Session, remove_if_there};
+
+/// The blob store on a local file system.
+#[derive(Debug)]
+pub struct FsBlobStore<F: Files = SystemFiles>(Arc<Shared<F>>);
+
+#[derive(Debug)]
+struct Shared<F> {
+    files: F,
+    layout: Layout,
+    clock: Clock,
+    checkouts: Checkouts,
+    listing: Listing,
+}
+
+impl<F: Files> FsBlobStore<F> {
+    /// Opens the blobs of a data directory and makes what is missing; `root` must exist. Blocks.
+    ///
+    /// # Errors
+    /// [`BlobError::Storage`] if the directory cannot be used, or if its parts are on different file
+    /// systems, between which a file cannot be renamed.
+    pub fn open(root: &Path, clock: Clock, files: F) -> Result<Self, BlobError> {
+        let layout = Layout::new(root);
+        make_directories(&files, &layout).map_err(|error| storage("make the blob directories", error))?;
+        refuse_other_devices(&files, &layout)?;
+        remove_if_there(&files, &layout.new_identity())
+            .map_err(|error| storage("remove an unfinished identity", error))?;
+        let shared = Shared { files, layout, clock, checkouts: Checkouts::default(), listing: Listing::default() };
+        shared.settle_uploads()?;
+        Ok(Self(Arc::new(shared)))
+    }
+
+    /// Runs blocking work on the pool for it.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Shared<F>>) -> Result<T, BlobError> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let shared = Arc::clone(&self.0);
+        blocking(move || work(&shared)).await
+    }
+}
+
+impl<F: Files> Shared<F> {
+    /// An earlier process may have ended between writing a state and syncing it, and this one would
+    /// take the state for durable.
+    fn settle_uploads(&self) -> Result<(), BlobError> {
+        let settle = || {
+            for id in self.uploads()? {
+                match self.files.open_to_write(&self.layout.state(id)) {
+                    Ok(state) => state.sync_data()?,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            self.files.sync_dir(&self.layout.uploads)
+        };
+        settle().map_err(|error| storage("make earlier uploads durable", error))
+    }
+
+    /// Every upload of which there is anything.
+    fn uploads(&self) -> io::Result<Vec<UploadId>> {
+        let names = self.files.list(&self.layout.uploads)?;
+        let mut ids: Vec<_> = names.iter().filter_map(|name| self.layout.read_upload(name)).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(ids)
+    }
+
+    fn open_object(&self, key: ObjectKey) -> Result<F::File, BlobError> {
+        self.files.open(&self.layout.object(key)).map_err(|error| missing_object(key, "open an object", error))
+    }
+
+    fn set_aside(&self, key: ObjectKey) -> Result<(), BlobError> {
+        let aside = self.layout.set_aside(key, self.clock.now());
+        let renamed = self.files.rename(&self.layout.object(key), &aside);
+        renamed.map_err(|error| missing_object(key, "set an object aside", error))?;
+        let synced = self.files.sync_dir(&self.layout.lost_and_found);
+        synced.map_err(|error| storage("make an object's new name durable", error))
+    }
+
+    fn empty_lost_and_found(&self, before: Timestamp) -> io::Result<u64> {
+        let mut removed = 0;
+        for name in self.files.list(&self.layout.lost_and_found)? {
+            if self.layout.read_set_aside(&name).is_some_and(|time| time < before) {
+                remove_if_there(&self.files, &self.layout.lost_and_found.join(name))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn identity(&self) -> io::Result<Option<Vec<u8>>> {
+        let file = match self.files.open(&self.layout.identity()) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
+        file.read(0, length).map(Some)
+    }
+
+    fn set_identity(&self, identity: &[u8]) -> io::Result<()> {
+        let new = self.layout.new_identity();
+        remove_if_there(&self.files, &new)?;
+        let file = self.files.create(&new)?;
+        file.write(0, identity)?;
+        file.sync_all()?;
+        self.files.rename(&new, &self.layout.identity())?;
+        self.files.sync_dir(&self.layout.blobs)
+    }
+}
+
+#[async_trait]
+impl<F: Files> BlobStore for FsBlobStore<F> {
+    async fn create_upload(&self, id: UploadId, algorithm: Algorithm, now: Timestamp) -> Result<(), BlobError> {
+        self.blocking(move |shared| upload::create(shared, id, algorithm, now)).await
+    }
+
+    async fn upload_offset(&self, id: UploadId) -> Result<u64, BlobError> {
+        self.blocking(move |shared| upload::offset(shared, id)).await
+    }
+
+    async fn append(
+        &self,
+        id: UploadId,
+        at: Option<u64>,
+        most: Option<u64>,
+        body: ByteStream,
+    ) -> Result<u64, BlobError> {
+        let session = self.blocking(move |shared| Session::load(shared, id)).await?;
+        let start = session.written();
+        if let Some(asked) = at
+            && asked != start
+        {
+            return Err(BlobError::Offset { asked, actual: start });
+        }
+        let (sender, pieces) = mpsc::channel(gather::WAITING);
+        // A task of its own: if the client goes away and this future is dropped, what has arrived is
+        // still written and made durable.
+        let writer = tokio::spawn(write_pieces(session, pieces));
+        let end = gather::gather(body, start, most, sender).await;
+        let written = writer.await.unwrap_or_else(|error| Err(broken_task(error)))?;
+        match end {
+            End::Broken(error) => Err(BlobError::Body(error)),
+            End::Complete => Ok(written),
+            End::TooLarge(most) => Err(BlobError::TooLarge(most)),
+        }
+    }
+
+    async fn finish(&self, id: UploadId, expected: &Digest) -> Result<Object, BlobError> {
+        let expected = *expected;
+        self.blocking(move |shared| Session::load(shared, id)?.finish(&expected)).await
+    }
+
+    async fn cancel_upload(&self, id: UploadId) -> Result<(), BlobError> {
+        self.blocking(move |shared| upload::cancel(shared, id)).await
+    }
+
+    async fn uploads(&self) -> Result<Vec<UploadId>, BlobError> {
+        self.blocking(|shared| shared.uploads().map_err(|error| storage("list uploads", error))).await
+    }
+
+    async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<ByteStream, BlobError> {
+        self.blocking(move |shared| read::open(shared, key, offset, length)).await
+    }
+
+    async fn object_size(&self, key: ObjectKey) -> Result<u64, BlobError> {
+        self.blocking(move |shared| {
+            let found = shared.files.stat(&shared.layout.object(key));
+            found.map(|stat| stat.length).map_err(|error| missing_object(key, "look at an object", error))
+        })
+        .await
+    }
+
+    async fn delete(&self, key: ObjectKey) -> Result<(), BlobError> {
+        self.blocking(move |shared| {
+            let removed = remove_if_there(&shared.files, &shared.layout.object(key));
+            removed.map_err(|error| storage("remove an object", error))
+        })
+        .await
+    }
+
+    async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<ObjectKey>, BlobError> {
+        self.blocking(move |shared| listing::page(shared, after, limit)).await
+    }
+
+    async fn set_aside(&self, key: ObjectKey) -> Result<(), BlobError> {
+        self.blocking(move |shared| shared.set_aside(key)).await
+    }
+
+    async fn empty_lost_and_found(&self, before: Timestamp) -> Result<u64, BlobError> {
+        self.blocking(move |shared| {
+            shared.empty_lost_and_found(before).map_err(|error| storage("empty lost+found", error))
+        })
+        .await
+    }
+
+    async fn space(&self) -> Result<Option<Space>, BlobError> {
+        self.blocking(|shared| {
+            let space = shared.files.space(&shared.layout.blobs);
+            space.map(Some).map_err(|error| storage("measure free space", error))
+        })
+        .await
+    }
+
+    async fn identity(&self) -> Result<Option<Vec<u8>>, BlobError> {
+        self.blocking(|shared| shared.identity().map_err(|error| storage("read the identity", error))).await
+    }
+
+    async fn set_identity(&self, identity: &[u8]) -> Result<(), BlobError> {
+        let identity = identity.to_vec();
+        self.blocking(move |shared| {
+            shared.set_identity(&identity).map_err(|error| storage("write the identity", error))
+        })
+        .await
+    }
+}
+
+/// Writes what arrives and makes it durable at the end. No thread is held while waiting.
+async fn write_pieces<F: Files>(
+    mut session: Session<F>,
+    mut pieces: mpsc::Receiver<Vec<u8>>,
+) -> Result<u64, BlobError> {
+    while let Some(piece) = pieces.recv().await {
+        session = blocking(move || session.write(&piece)).await?;
+    }
+    blocking(move || session.checkpoint().map(|session| session.written())).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+) -> Result<T, BlobError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(broken_task(error)))
+}
+
+fn make_directories(files: &impl Files, layout: &Layout) -> io::Result<()> {
+    let top = [layout.blobs.clone(), layout.uploads.clone(), layout.lost_and_found.clone()];
+    for directory in top.into_iter().chain((0..=u8::MAX).map(|shard| layout.shard(shard))) {
+        match files.create_dir(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    // Always: an earlier start may have ended between making the directories and this.
+    files.sync_dir(&layout.blobs)?;
+    files.sync_dir(&layout.root)
+}
+
+fn refuse_other_devices(files: &impl Files, layout: &Layout) -> Result<(), BlobError> {
+    let device = |path| files.stat(path).map(|stat| stat.device);
+    let look = || Ok([device(&layout.uploads)?, device(&layout.blobs)?, device(&layout.lost_and_found)?]);
+    let [uploads, blobs, lost_and_found] = look().map_err(|error| storage("look at the blob directories", error))?;
+    if uploads == blobs && blobs == lost_and_found {
+        return Ok(());
+    }
+    let reason = "uploads, blobs and blobs/lost+found must be on one file system, or files cannot be renamed between them";
+    Err(BlobError::Storage { doing: "open the blob directories", source: reason.into() })
+}
+
+fn missing_object(key: ObjectKey, doing: &'static str, error: io::Error) -> BlobError {
+    match error.kind() {
+        io::ErrorKind::NotFound => BlobError::UnknownObject(key),
+        _ => storage(doing, error),
+    }
+}
+
+fn storage(doing: &'static str, error: io::Error) -> BlobError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BlobError::NoSpace(error),
+        _ => BlobError::Storage { doing, source: Box::new(error) },
+    }
+}
+
+/// A task that panicked or was cancelled because the server is going down.
+fn broken_task(error: tokio::task::JoinError) -> BlobError {
+    BlobError::Storage { doing: "finish a background operation", source: Box::new(error) }
+}
+

@@ -1,0 +1,254 @@
+//! One upload, checked out: its two files, its running hash and what of it is durable.
+//!
+//! Protocol of a checkpoint: sync the data; the first time, sync the directory, so that both names
+//! are durable; write the state over its older slot; sync the state. Only then is the offset
+//! acknowledged. Whatever lies in the data file beyond the last checkpoint is never trusted: it is
+//! cut off, and the cut made durable, before the upload is used again.
+//!
+//! Invariant: a sync that failed is never tried again, because the kernel may by then have dropped
+//! the unwritten pages and would report success; the upload is removed instead (ATC 2020, Rebello
+//! and others, "Can applications recover from fsync failures?").
+//!
+//! Everything here blocks.
+
+use super::Shared;
+use super::files::{Files, OpenFile};
+use super::state::{NEVER_SYNCED, State};
+use crate::blobs::checkout::{Checkout, Purpose};
+use crate::blobs::hasher::Hasher;
+use crate::blobs::{BlobError, Object};
+use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
+use std::io;
+use std::sync::Arc;
+
+/// Bytes written between two checkpoints of a long body: keeps dirty pages and the last sync small.
+pub(super) const CHECKPOINT: u64 = 64 << 20;
+
+/// Bytes read at once when content is hashed again.
+const REHASH: u64 = 1 << 20;
+
+/// An upload that this call alone works on.
+#[derive(Debug)]
+pub(super) struct Session<F: Files> {
+    shared: Arc<Shared<F>>,
+    checkout: Checkout,
+    data: F::File,
+    state_file: F::File,
+    /// The last checkpoint.
+    state: State,
+    hasher: Hasher,
+    /// Bytes written and hashed; those beyond `state.offset` are not durable yet.
+    written: u64,
+}
+
+/// Begins an upload. Nothing is synced: until the first checkpoint nothing is promised.
+pub(super) fn create<F: Files>(
+    shared: &Shared<F>,
+    id: UploadId,
+    algorithm: Algorithm,
+    now: Timestamp,
+) -> Result<(), BlobError> {
+    let made = (|| {
+        let state = shared.files.create(&shared.layout.state(id))?;
+        State::new(ObjectKey::mint(now), algorithm).write_first(&state)?;
+        shared.files.create(&shared.layout.data(id)).map(drop)
+    })();
+    made.map_err(|error| {
+        // An id that exists already belongs to another upload; everything else here is ours.
+        if error.kind() != io::ErrorKind::AlreadyExists {
+            let _ = remove_files(shared, id);
+        }
+        super::storage("begin an upload", error)
+    })
+}
+
+/// The durable length of an upload.
+pub(super) fn offset<F: Files>(shared: &Shared<F>, id: UploadId) -> Result<u64, BlobError> {
+    if shared.checkouts.is_dead(id) {
+        return Err(BlobError::UnknownUpload(id));
+    }
+    let found = look(shared, id);
+    // A writer that works on it now may have written a state that is not synced yet; it publishes
+    // what is durable before it writes one. So this is asked after the state was read.
+    if let Some(durable) = shared.checkouts.offset(id) {
+        return Ok(durable);
+    }
+    found.map(|state| state.offset)
+}
+
+fn look<F: Files>(shared: &Shared<F>, id: UploadId) -> Result<State, BlobError> {
+    let missing = |error| missing_upload(id, error);
+    let file = shared.files.open(&shared.layout.state(id)).map_err(missing)?;
+    shared.files.stat(&shared.layout.data(id)).map_err(missing)?;
+    let state = State::read(&file).map_err(|error| super::storage("read an upload's state", error))?;
+    state.ok_or(BlobError::UnknownUpload(id))
+}
+
+/// Ends an upload; one that is not there is ended.
+pub(super) fn cancel<F: Files>(shared: &Shared<F>, id: UploadId) -> Result<(), BlobError> {
+    let checkout = shared.checkouts.take(id, Purpose::Remove)?;
+    remove_files(shared, id).map_err(|error| super::storage("remove an upload", error))?;
+    checkout.removed();
+    Ok(())
+}
+
+/// Removes both files. The data goes first: it is what needs the space.
+fn remove_files<F: Files>(shared: &Shared<F>, id: UploadId) -> io::Result<()> {
+    let data = remove_if_there(&shared.files, &shared.layout.data(id));
+    data.and(remove_if_there(&shared.files, &shared.layout.state(id)))
+}
+
+/// Removes a name, if it is there.
+pub(super) fn remove_if_there(files: &impl Files, path: &std::path::Path) -> io::Result<()> {
+    match files.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn missing_upload(id: UploadId, error: io::Error) -> BlobError {
+    match error.kind() {
+        io::ErrorKind::NotFound => BlobError::UnknownUpload(id),
+        _ => super::storage("open an upload", error),
+    }
+}
+
+impl<F: Files> Session<F> {
+    /// Checks an upload out, as its last checkpoint left it.
+    pub(super) fn load(shared: &Arc<Shared<F>>, id: UploadId) -> Result<Self, BlobError> {
+        let checkout = shared.checkouts.take(id, Purpose::Work)?;
+        let (files, layout) = (&shared.files, &shared.layout);
+        let state_file = files.open_to_write(&layout.state(id)).map_err(|error| missing_upload(id, error))?;
+        let data = files.open_to_write(&layout.data(id)).map_err(|error| missing_upload(id, error))?;
+        let failed = |error| super::storage("read an upload's state", error);
+        let state = State::read(&state_file).map_err(failed)?.ok_or(BlobError::UnknownUpload(id))?;
+        let length = data.length().map_err(failed)?;
+        if length < state.offset {
+            return Err(failed(io::Error::other("the upload's file is shorter than its last checkpoint")));
+        }
+        let hasher = match state.hasher() {
+            Some(hasher) => hasher,
+            None => rehash(&data, state.algorithm, state.offset).map_err(failed)?,
+        };
+        checkout.stored(state.offset);
+        let written = state.offset;
+        let session = Self { shared: Arc::clone(shared), checkout, data, state_file, state, hasher, written };
+        if length > session.state.offset { session.cut() } else { Ok(session) }
+    }
+
+    /// Bytes written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Adds bytes at the end, with a checkpoint now and then. After an error the session is over and
+    /// the upload is what its last checkpoint says.
+    pub(super) fn write(mut self, bytes: &[u8]) -> Result<Self, BlobError> {
+        if let Err(error) = self.data.write(self.written, bytes) {
+            // Gives the space back, which matters if the disk is full. The cause stays the answer.
+            let _ = self.cut();
+            return Err(super::storage("write to an upload", error));
+        }
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        if self.written - self.state.offset >= CHECKPOINT { self.checkpoint() } else { Ok(self) }
+    }
+
+    /// Makes what was written durable. Costs nothing if it already is.
+    pub(super) fn checkpoint(mut self) -> Result<Self, BlobError> {
+        let first = self.state.sequence == NEVER_SYNCED;
+        if self.written == self.state.offset && !first {
+            return Ok(self);
+        }
+        let mut synced = self.data.sync_data();
+        if first {
+            synced = synced.and_then(|()| self.shared.files.sync_dir(&self.shared.layout.uploads));
+        }
+        if let Err(error) = synced {
+            return Err(self.die("make an upload durable", error));
+        }
+        let next = self.state.next(self.written, &self.hasher);
+        // If this write fails the older slot still counts, and the data is as it says.
+        next.write(&self.state_file).map_err(|error| super::storage("write an upload's state", error))?;
+        if let Err(error) = self.state_file.sync_data() {
+            return Err(self.die("make an upload durable", error));
+        }
+        self.checkout.stored(next.offset);
+        self.state = next;
+        Ok(self)
+    }
+
+    /// Cuts off what lies beyond the last checkpoint and makes that durable, so that an object can
+    /// never be longer after a power loss than it was before.
+    fn cut(self) -> Result<Self, BlobError> {
+        let cut = self.data.set_length(self.state.offset);
+        cut.map_err(|error| super::storage("cut an upload back to its last checkpoint", error))?;
+        match self.data.sync_all() {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.die("make an upload durable", error)),
+        }
+    }
+
+    /// Turns the upload into an object. The session was just loaded, so all of it is durable except
+    /// for an upload that nothing was ever added to.
+    pub(super) fn finish(self, expected: &Digest) -> Result<Object, BlobError> {
+        let Self { shared, .. } = &self;
+        let actual = if expected.algorithm() == self.state.algorithm {
+            self.hasher.clone()
+        } else {
+            rehash(&self.data, expected.algorithm(), self.written)
+                .map_err(|error| super::storage("hash an upload again", error))?
+        };
+        let actual = actual.finish();
+        if actual != *expected {
+            self.remove();
+            return Err(BlobError::Digest { expected: *expected, actual });
+        }
+        if self.state.sequence == NEVER_SYNCED
+            && let Err(error) = self.data.sync_all()
+        {
+            return Err(self.die("make an object durable", error));
+        }
+        let object = Object { key: self.state.key, size: self.written };
+        let path = shared.layout.object(object.key);
+        let renamed = shared.files.rename(&shared.layout.data(self.checkout.id()), &path);
+        renamed.map_err(|error| super::storage("give an object its name", error))?;
+        if let Err(error) = shared.files.sync_dir(&shared.layout.shard_of(object.key)) {
+            // The name may or may not survive a crash, so there must be no such object. If it cannot
+            // be removed now, no row names it and the start-up sweep sets it aside.
+            let _ = shared.files.remove(&path);
+            return Err(self.die("make an object's name durable", error));
+        }
+        shared.listing.added(object.key);
+        if let Err(error) = shared.files.remove(&shared.layout.state(self.checkout.id())) {
+            tracing::warn!(error = %error, upload.id = %self.checkout.id(), "left the state of a finished upload behind");
+        }
+        Ok(object)
+    }
+
+    /// Ends an upload whose content may be lost.
+    fn die(self, doing: &'static str, error: io::Error) -> BlobError {
+        tracing::error!(error = %error, upload.id = %self.checkout.id(), "gave up an upload: could not {doing}");
+        self.remove();
+        super::storage(doing, error)
+    }
+
+    fn remove(self) {
+        if let Err(error) = remove_files(&self.shared, self.checkout.id()) {
+            tracing::warn!(error = %error, upload.id = %self.checkout.id(), "could not remove an upload");
+            self.checkout.bury();
+        }
+    }
+}
+
+/// Hashes the first `length` bytes of a file.
+fn rehash(file: &impl OpenFile, algorithm: Algorithm, length: u64) -> io::Result<Hasher> {
+    let mut hasher = Hasher::new(algorithm);
+    let mut at = 0;
+    while at < length {
+        let part = (length - at).min(REHASH);
+        hasher.update(&file.read(at, usize::try_from(part).expect("at most REHASH"))?);
+        at += part;
+    }
+    Ok(hasher)
+}

@@ -1,0 +1,129 @@
+//! Gathers the frames of a body into pieces of one size.
+//!
+//! Network frames are anything from a byte to most of a megabyte; storage wants large, equal writes.
+//! Invariant: pieces carry the body's bytes in order, each but the last is [`PIECE`] long, and at
+//! most one piece is held here. This file must not know where the pieces go.
+
+use super::stream::{ByteStream, StreamError};
+use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
+
+/// Bytes in a piece. With [`WAITING`] pieces waiting, one here and one being written, an upload
+/// holds four of them.
+pub(super) const PIECE: usize = 1 << 20;
+
+/// Pieces that may wait for the writer.
+pub(super) const WAITING: usize = 2;
+
+/// How a body ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It broke off.
+    Broken(StreamError),
+    /// All of it came, or the writer hung up and knows why.
+    Complete,
+    /// The next frame would have made the upload longer than this.
+    TooLarge(u64),
+}
+
+/// Sends a body to `writer` in pieces, and whatever came before a premature end too. `start` is the
+/// length of the upload so far and `most` how long it may become.
+pub(super) async fn gather(
+    mut body: ByteStream,
+    start: u64,
+    most: Option<u64>,
+    writer: mpsc::Sender<Vec<u8>>,
+) -> End {
+    let mut piece = Vec::new();
+    let mut length = start;
+    let end = loop {
+        let mut frame = match body.next().await {
+            None => break End::Complete,
+            Some(Err(error)) => break End::Broken(error),
+            Some(Ok(frame)) => frame,
+        };
+        // usize to u64 does not lose on any target that has files this large.
+        length = length.saturating_add(frame.len() as u64);
+        if let Some(most) = most
+            && length > most
+        {
+            break End::TooLarge(most);
+        }
+        while !frame.is_empty() {
+            let part = frame.split_to(frame.len().min(PIECE - piece.len()));
+            make_room(&mut piece, part.len());
+            piece.extend_from_slice(&part);
+            if piece.len() == PIECE && writer.send(std::mem::take(&mut piece)).await.is_err() {
+                return End::Complete;
+            }
+        }
+    };
+    if !piece.is_empty() {
+        // A writer that hung up reports its own error.
+        let _ = writer.send(piece).await;
+    }
+    end
+}
+
+/// A body of one small frame gets a small buffer; a second frame means there is more to come.
+fn make_room(piece: &mut Vec<u8>, more: usize) {
+    if piece.capacity() - piece.len() < more {
+        let target = if piece.capacity() == 0 { more } else { PIECE };
+        piece.reserve_exact(target - piece.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    async fn pieces(frames: Vec<Result<Bytes, &'static str>>, most: Option<u64>) -> (Vec<Vec<u8>>, End) {
+        let (sender, mut receiver) = mpsc::channel(WAITING);
+        let body = ByteStream::new(futures_util::stream::iter(frames));
+        let gathered = tokio::spawn(gather(body, 0, most, sender));
+        let mut pieces = Vec::new();
+        while let Some(piece) = receiver.recv().await {
+            assert!(piece.capacity() <= PIECE, "a piece holds no more memory than its size");
+            pieces.push(piece);
+        }
+        (pieces, gathered.await.expect("gathering does not panic"))
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn pieces_are_equal_and_carry_the_body_in_order(
+            sizes in prop::collection::vec(0usize..1_500_000, 0..6),
+        ) {
+            let frames: Vec<Bytes> = (1u8..).zip(&sizes).map(|(n, size)| vec![n; *size].into()).collect();
+            let body = frames.concat();
+            let (pieces, end) = runtime().block_on(pieces(frames.into_iter().map(Ok).collect(), None));
+            prop_assert!(matches!(end, End::Complete));
+            if let Some((last, before)) = pieces.split_last() {
+                prop_assert!(before.iter().all(|piece| piece.len() == PIECE));
+                prop_assert!(!last.is_empty());
+            }
+            prop_assert_eq!(pieces.concat(), body);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_break_is_passed_on() {
+        let (pieces, end) = pieces(vec![Ok("ab".into()), Ok("c".into()), Err("gone")], None).await;
+        assert_eq!(pieces, [b"abc"]);
+        assert!(matches!(end, End::Broken(_)));
+    }
+
+    #[tokio::test]
+    async fn the_frame_that_is_too_much_and_all_after_it_are_left_out() {
+        let (pieces, end) = pieces(vec![Ok("ab".into()), Ok("cd".into()), Ok("e".into())], Some(3)).await;
+        assert_eq!(pieces, [b"ab"]);
+        assert!(matches!(end, End::TooLarge(3)));
+    }
+}

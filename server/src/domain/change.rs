@@ -1,0 +1,96 @@
+//! What is remembered of every mutation: who, with what, from where.
+
+/// Where a change came from, as far as the client told (its `User-Agent`; pipes add their build).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's `User-Agent`, cut to 256 characters and free of control characters.
+    pub user_agent: Option<String>,
+    /// Pipeline UUID.
+    pub pipeline: Option<String>,
+    /// Build number.
+    pub build: Option<String>,
+    /// Commit hash.
+    pub commit: Option<String>,
+    /// Branch name.
+    pub branch: Option<String>,
+}
+
+/// The author of one mutation. The store adds the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The principal's key.
+    pub actor: String,
+    /// The credential's id, never its secret.
+    pub credential: Option<String>,
+    /// The request that asked for it.
+    pub request_id: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Change {
+    /// A change the server makes by itself (start-up, collection).
+    #[must_use]
+    pub fn by_server(task: &str) -> Self {
+        Self {
+            actor: "server".to_owned(),
+            credential: None,
+            request_id: task.to_owned(),
+            origin: Origin::default(),
+        }
+    }
+}
+
+/// The longest user agent kept, in characters.
+const LONGEST_USER_AGENT: usize = 256;
+
+impl Origin {
+    /// Reads a `User-Agent`. The pipe sends
+    /// `standpipe-pipe/<version> build/<n> commit/<hash> branch/<name> pipeline/<uuid>`; of any other
+    /// client only the whole text is kept.
+    #[must_use]
+    pub fn from_user_agent(text: Option<&str>) -> Self {
+        let Some(text) = text else { return Self::default() };
+        let clean: String =
+            text.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect();
+        let mut origin = Self::default();
+        if clean.starts_with("standpipe-pipe/") {
+            for word in clean.split(' ').skip(1) {
+                let Some((key, value)) = word.split_once('/') else { continue };
+                let slot = match key {
+                    "branch" => &mut origin.branch,
+                    "build" => &mut origin.build,
+                    "commit" => &mut origin.commit,
+                    "pipeline" => &mut origin.pipeline,
+                    _ => continue,
+                };
+                *slot = Some(value.to_owned());
+            }
+        }
+        origin.user_agent = Some(clean);
+        origin
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pipes_user_agent_names_its_build() {
+        let origin = Origin::from_user_agent(Some(
+            "standpipe-pipe/0.1.0 build/42 commit/abc branch/feature/x pipeline/{1-2}",
+        ));
+        assert_eq!(origin.build.as_deref(), Some("42"));
+        assert_eq!(origin.commit.as_deref(), Some("abc"));
+        assert_eq!(origin.branch.as_deref(), Some("feature/x"));
+        assert_eq!(origin.pipeline.as_deref(), Some("{1-2}"));
+    }
+
+    #[test]
+    fn other_agents_are_kept_as_text_without_control_characters() {
+        let origin = Origin::from_user_agent(Some("docker/20\r\n build/42"));
+        assert_eq!(origin.user_agent.as_deref(), Some("docker/20 build/42"));
+        assert_eq!(origin.build, None);
+    }
+}

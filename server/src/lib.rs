@@ -1,0 +1,10 @@
+//! Standpipe's server: a self-hosted container registry. See ARCHITECTURE.md for the map.
+
+pub mod app;
+pub mod auth;
+pub mod blobs;
+pub mod clock;
+pub mod domain;
+pub mod http;
+pub mod metadata;
+pub mod registry;

@@ -1,0 +1,174 @@
+//! The bodies of documents, and their keys.
+//!
+//! Invariant: a body's first byte is its format. Decoding an unknown format is an error, never a
+//! guess, so an older server does not misread what a newer one wrote.
+
+use super::{MetadataError, Result};
+use crate::domain::{ProjectKey, RepositoryId, Role, Timestamp, Username, WorkspaceId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The format of every body so far.
+const FORMAT: u8 = 1;
+
+/// Something that is stored as a document's body.
+pub trait Body: Serialize + DeserializeOwned {
+    /// What it is called when it cannot be read.
+    const NAME: &'static str;
+
+    /// The stored form.
+    fn encode(&self) -> Vec<u8> {
+        // Why this cannot fail: postcard fails on maps of unknown length and on full fixed buffers,
+        // and these are plain structs going into a growing one.
+        postcard::to_extend(self, vec![FORMAT]).expect("plain structs always encode")
+    }
+
+    /// Reads the stored form.
+    ///
+    /// # Errors
+    /// [`MetadataError::Corrupt`] for another format or a damaged body.
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        match bytes.split_first() {
+            Some((&FORMAT, rest)) => {
+                postcard::from_bytes(rest).map_err(|_| MetadataError::Corrupt(Self::NAME))
+            }
+            _ => Err(MetadataError::Corrupt(Self::NAME)),
+        }
+    }
+}
+
+/// A person.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct User {
+    /// Argon2id in PHC form.
+    pub password_hash: String,
+    /// Whether the person administers the whole instance.
+    pub instance_admin: bool,
+    /// Whether the account is switched off.
+    pub disabled: bool,
+}
+
+impl Body for User {
+    const NAME: &'static str = "user";
+}
+
+/// What a token acts as.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum TokenSubject {
+    /// A person.
+    User {
+        /// The username.
+        username: String,
+    },
+    /// A repository's pipeline.
+    Pipeline {
+        /// The workspace's id.
+        workspace: u64,
+        /// The repository's id.
+        repository: u64,
+    },
+}
+
+/// A machine-made token. The secret is not in it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Token {
+    /// What it was called by whoever made it.
+    pub name: String,
+    /// SHA-256 of the secret part.
+    pub secret_hash: [u8; 32],
+    /// What it acts as.
+    pub subject: TokenSubject,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created: u64,
+    /// When it ends, likewise; `None` for never.
+    pub expires: Option<u64>,
+}
+
+impl Body for Token {
+    const NAME: &'static str = "token";
+}
+
+/// A role given to a user, on a repository or a workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Permission {
+    /// 1 read, 2 write, 3 admin.
+    role: u8,
+}
+
+impl Permission {
+    /// The permission of a role.
+    #[must_use]
+    pub const fn new(role: Role) -> Self {
+        Self {
+            role: match role {
+                Role::Read => 1,
+                Role::Write => 2,
+                Role::Admin => 3,
+            },
+        }
+    }
+
+    /// The role, or `None` for one that this server does not know.
+    #[must_use]
+    pub const fn role(self) -> Option<Role> {
+        match self.role {
+            1 => Some(Role::Read),
+            2 => Some(Role::Write),
+            3 => Some(Role::Admin),
+            _ => None,
+        }
+    }
+}
+
+impl Body for Permission {
+    const NAME: &'static str = "permission";
+}
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Project {
+    /// The display name.
+    pub name: String,
+}
+
+impl Body for Project {
+    const NAME: &'static str = "project";
+}
+
+/// Key of a user's role on a repository.
+#[must_use]
+pub fn permission_key(repository: RepositoryId, user: &Username) -> String {
+    format!("{:020}/{user}", repository.0)
+}
+
+/// Prefix of all permissions of a repository.
+#[must_use]
+pub fn permission_prefix(repository: RepositoryId) -> String {
+    format!("{:020}/", repository.0)
+}
+
+/// Key of a user's role on a workspace.
+#[must_use]
+pub fn workspace_permission_key(workspace: WorkspaceId, user: &Username) -> String {
+    format!("{:020}/{user}", workspace.0)
+}
+
+/// Prefix of all documents of a workspace (its permissions, its projects).
+#[must_use]
+pub fn workspace_prefix(workspace: WorkspaceId) -> String {
+    format!("{:020}/", workspace.0)
+}
+
+/// Key of a project.
+#[must_use]
+pub fn project_key(workspace: WorkspaceId, key: &ProjectKey) -> String {
+    format!("{:020}/{key}", workspace.0)
+}
+
+impl Token {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|expires| expires <= now.0)
+    }
+}

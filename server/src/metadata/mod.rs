@@ -1,0 +1,279 @@
+//! The metadata seam: everything the registry knows that is not a blob's bytes.
+//!
+//! Invariant: each method of [`MetadataStore`] is one serializable transaction that checks
+//! everything and then writes. Two calls never need a lock around them, and nothing outside relies
+//! on in-process state, so that a backend for many nodes fits the same trait.
+//!
+//! This folder must not know HTTP, who may do what, or where blobs are kept. It stores object keys
+//! without understanding them.
+
+pub mod documents;
+pub mod error;
+pub mod records;
+pub mod redb;
+#[cfg(test)]
+mod suite;
+
+use crate::domain::{
+    Change, Digest, Name, ObjectKey, PackageId, PackageName, Reference, RepositoryId, Slug, Tag,
+    Timestamp, UploadId, WorkspaceId, WorkspaceSettings,
+};
+use async_trait::async_trait;
+pub use error::{Conflict, MetadataError, Result};
+pub use records::*;
+
+/// A transactional store of metadata.
+///
+/// # Contract
+/// Every backend passes `suite.rs`.
+///
+/// - **Atomic.** A method that returns an error has changed nothing, except
+///   [`MetadataError::Unavailable`] with an unknown outcome after a storage fault: then the change is
+///   either whole or absent, and reading tells which. All mutations can be repeated.
+/// - **Durable.** A mutation that returned `Ok` survives a crash of the process and of the machine.
+/// - **Visible.** After a mutation returned, every later read sees it.
+/// - **Stamped.** The store adds the time to each [`Change`]; times never run backwards.
+/// - **Kept.** Each tag movement, deletion and manifest records its `Change`. What loses its last
+///   reference gets a due entry in the same transaction; what is confirmed to a client gets a lease.
+/// - **Counted.** Byte totals change in the transaction that changes them.
+#[async_trait]
+pub trait MetadataStore: std::fmt::Debug + Send + Sync {
+    /// The identity of this database.
+    async fn instance(&self) -> Result<Instance>;
+
+    // Documents: users, tokens, permissions, projects, settings. Small, versioned, compare-and-set.
+
+    /// Reads one document.
+    async fn document(&self, kind: DocumentKind, key: &str) -> Result<Option<Document>>;
+
+    /// At most `page.limit` documents whose key begins with `prefix`, by key.
+    async fn documents(&self, kind: DocumentKind, prefix: &str, page: Page) -> Result<Vec<Document>>;
+
+    /// Writes a document if its version is still `expected` (`None`: if it does not exist yet).
+    /// Returns the new version.
+    async fn put_document(
+        &self,
+        change: &Change,
+        kind: DocumentKind,
+        key: &str,
+        expected: Option<u64>,
+        body: Vec<u8>,
+    ) -> Result<u64>;
+
+    /// Deletes a document if its version is still `expected`.
+    async fn delete_document(
+        &self,
+        change: &Change,
+        kind: DocumentKind,
+        key: &str,
+        expected: u64,
+    ) -> Result<()>;
+
+    // Workspaces and repositories.
+
+    /// Creates a workspace; [`Conflict::SlugTaken`] if there is one of that slug.
+    async fn create_workspace(&self, change: &Change, new: NewWorkspace) -> Result<Workspace>;
+
+    /// Changes a workspace's display name and settings; the slug stays.
+    async fn update_workspace(
+        &self,
+        change: &Change,
+        id: WorkspaceId,
+        name: String,
+        settings: WorkspaceSettings,
+    ) -> Result<Workspace>;
+
+    /// The workspace of a slug.
+    async fn workspace(&self, slug: &Slug) -> Result<Option<Workspace>>;
+
+    /// The workspace of an id.
+    async fn workspace_by_id(&self, id: WorkspaceId) -> Result<Option<Workspace>>;
+
+    /// Workspaces by slug.
+    async fn workspaces(&self, page: Page) -> Result<Vec<Workspace>>;
+
+    /// A workspace's byte totals.
+    async fn workspace_usage(&self, id: WorkspaceId) -> Result<WorkspaceUsage>;
+
+    /// Creates a repository; [`Conflict::SlugTaken`] if the workspace has one of that slug.
+    async fn create_repository(
+        &self,
+        change: &Change,
+        workspace: WorkspaceId,
+        new: RepositoryFields,
+    ) -> Result<Repository>;
+
+    /// Replaces a repository's fields, the slug included.
+    async fn update_repository(
+        &self,
+        change: &Change,
+        id: RepositoryId,
+        fields: RepositoryFields,
+    ) -> Result<Repository>;
+
+    /// Deletes a repository; [`Conflict::HasPackages`] if packages are linked to it.
+    async fn delete_repository(&self, change: &Change, id: RepositoryId) -> Result<()>;
+
+    /// The repository of a slug.
+    async fn repository(&self, workspace: WorkspaceId, slug: &Slug) -> Result<Option<Repository>>;
+
+    /// The repository of an id.
+    async fn repository_by_id(&self, id: RepositoryId) -> Result<Option<Repository>>;
+
+    /// A workspace's repositories by slug.
+    async fn repositories(&self, workspace: WorkspaceId, page: Page) -> Result<Vec<Repository>>;
+
+    // Packages.
+
+    /// Everything an access decision about a name needs, read at one moment.
+    async fn resolve(&self, name: &Name) -> Result<Resolution>;
+
+    /// Creates a package; [`Conflict::SlugTaken`] if the name is in use.
+    async fn create_package(
+        &self,
+        change: &Change,
+        workspace: WorkspaceId,
+        name: &PackageName,
+        repository: RepositoryId,
+    ) -> Result<Package>;
+
+    /// Deletes a package: its name is free at once, its content is held for the workspace's `keep`.
+    async fn delete_package(&self, change: &Change, id: PackageId) -> Result<()>;
+
+    /// The package of an id, unless it was deleted.
+    async fn package(&self, id: PackageId) -> Result<Option<Package>>;
+
+    /// A workspace's packages by name.
+    async fn packages(
+        &self,
+        workspace: WorkspaceId,
+        filter: &PackageFilter,
+        page: Page,
+    ) -> Result<Vec<Package>>;
+
+    /// A package's byte totals.
+    async fn package_usage(&self, id: PackageId) -> Result<PackageUsage>;
+
+    // Uploads and blobs.
+
+    /// Records an upload session, creating the package first if the target says so.
+    async fn start_upload(&self, change: &Change, target: &Target, upload: NewUpload) -> Result<Upload>;
+
+    /// An upload session's record.
+    async fn upload(&self, id: UploadId) -> Result<Option<Upload>>;
+
+    /// All upload sessions, by id; for the start-up check.
+    async fn uploads(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<Upload>>;
+
+    /// Forgets an upload session.
+    async fn end_upload(&self, id: UploadId) -> Result<()>;
+
+    /// Links a finished upload's object to its package under a digest, with a lease. If the workspace
+    /// has the content already, the new object is the loser: it is doomed at once and named in the
+    /// answer, and the caller deletes it.
+    async fn finish_upload(
+        &self,
+        change: &Change,
+        id: UploadId,
+        digest: &Digest,
+        object: ObjectKey,
+        size: u64,
+    ) -> Result<FinishedUpload>;
+
+    /// Mounts a blob that is linked in `source`, with a lease. [`MetadataError::NotFound`] if it is
+    /// not linked there or the packages are of different workspaces.
+    async fn mount_blob(
+        &self,
+        change: &Change,
+        target: &Target,
+        source: PackageId,
+        digest: &Digest,
+    ) -> Result<PackageId>;
+
+    /// A blob as this package sees it.
+    async fn blob(&self, package: PackageId, digest: &Digest) -> Result<Option<BlobFacts>>;
+
+    /// Extends the lease of a blob or manifest that was just confirmed to a client. `false` if it is
+    /// gone meanwhile; then the confirmation must be taken back.
+    async fn renew_lease(&self, package: PackageId, item: Leased, digest: &Digest) -> Result<bool>;
+
+    /// Hides a blob from this package at a client's request.
+    async fn delete_blob(&self, change: &Change, package: PackageId, digest: &Digest) -> Result<()>;
+
+    // Manifests and tags.
+
+    /// Admits a manifest if every blob and child it needs is linked in this package, else
+    /// [`MetadataError::MissingContent`]; writes edges, referrer, tags, history, totals, due entries.
+    async fn put_manifest(
+        &self,
+        change: &Change,
+        target: &Target,
+        manifest: NewManifest,
+    ) -> Result<PutManifest>;
+
+    /// A manifest with its bytes, re-hashed.
+    async fn manifest(&self, package: PackageId, reference: &Reference) -> Result<Option<Manifest>>;
+
+    /// A manifest without its bytes.
+    async fn manifest_facts(
+        &self,
+        package: PackageId,
+        reference: &Reference,
+    ) -> Result<Option<ManifestFacts>>;
+
+    /// Hides a manifest and removes its tags at a client's request; returns the removed tags.
+    async fn delete_manifest(
+        &self,
+        change: &Change,
+        package: PackageId,
+        digest: &Digest,
+    ) -> Result<Vec<Tag>>;
+
+    /// Removes a tag at a client's request; history keeps what it pointed to.
+    async fn delete_tag(&self, change: &Change, package: PackageId, tag: &Tag) -> Result<()>;
+
+    /// A package's tags, sorted as the specification demands (lexically, by bytes).
+    async fn tags(&self, package: PackageId, page: Page) -> Result<Vec<TagRow>>;
+
+    /// One tag.
+    async fn tag(&self, package: PackageId, tag: &Tag) -> Result<Option<TagRow>>;
+
+    /// The manifests that name `subject`, by digest.
+    async fn referrers(
+        &self,
+        package: PackageId,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<ManifestFacts>>;
+
+    /// What happened to a package's tags, newest first; of one tag if given.
+    async fn history(
+        &self,
+        package: PackageId,
+        tag: Option<&Tag>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>>;
+
+    /// Adds pulls that were counted in memory.
+    async fn record_pulls(&self, pulls: Vec<Pull>) -> Result<()>;
+
+    // What start-up and collection need.
+
+    /// Which of these objects are named by a row, live or doomed.
+    async fn known_objects(&self, keys: &[ObjectKey]) -> Result<Vec<bool>>;
+
+    /// The last moment this database has seen.
+    async fn last_seen(&self) -> Result<Timestamp>;
+
+    /// Objects whose removal is due, oldest first.
+    async fn doomed(&self, limit: usize) -> Result<Vec<ObjectKey>>;
+
+    /// Forgets doomed objects after they were removed.
+    async fn forget_doomed(&self, keys: &[ObjectKey]) -> Result<()>;
+
+    /// Recounts every total and edge and compares; for tests and `verify`. Returns what differs, in
+    /// words.
+    async fn check(&self) -> Result<Vec<String>>;
+}

@@ -1,0 +1,326 @@
+//! Reading and writing rows inside one transaction.
+//!
+//! Invariant: everything is copied out; nothing borrowed from a transaction leaves this folder. A
+//! [`Batch`] knows whether anything was written, so that a refused operation can be held to having
+//! written nothing.
+
+use super::keys::Key;
+use super::rows::Row;
+use crate::domain::Timestamp;
+use crate::metadata::{MetadataError, Result};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use std::ops::Bound;
+
+type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// A table. The comment gives `key → value`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        pub(super) enum Table { $($(#[$doc])* $variant,)* }
+
+        const DEFINITIONS: &[Definition] = &[$(Definition::new($name),)*];
+    };
+}
+
+tables! {
+    /// word → number or instance
+    Meta = "meta",
+    /// kind, key → document
+    Document = "document",
+    /// workspace → workspace
+    Workspace = "workspace",
+    /// slug → workspace id
+    WorkspaceSlug = "workspace_slug",
+    /// workspace → totals
+    WorkspaceUsage = "workspace_usage",
+    /// repository → repository
+    Repository = "repository",
+    /// workspace, slug → repository id
+    RepositorySlug = "repository_slug",
+    /// package → package
+    Package = "package",
+    /// workspace, name → package id
+    PackageName = "package_name",
+    /// repository, package → ()
+    PackagesOf = "packages_of",
+    /// package → totals
+    PackageUsage = "package_usage",
+    /// workspace, digest → object, size
+    Blob = "blob",
+    /// object → workspace, digest
+    Object = "object",
+    /// object → workspace, size, when
+    Doomed = "doomed",
+    /// package, digest → lease, hidden?
+    Link = "link",
+    /// workspace, digest, package → ()
+    Holder = "holder",
+    /// package, digest → facts
+    Manifest = "manifest",
+    /// package, digest → bytes
+    ManifestBytes = "manifest_bytes",
+    /// package, child, parent → ()
+    Edge = "edge",
+    /// package, subject, manifest → ()
+    Referrer = "referrer",
+    /// package, tag → digest, change
+    Tag = "tag",
+    /// package, digest, tag → ()
+    Tagged = "tagged",
+    /// package, tag, 0, sequence → event, change
+    History = "history",
+    /// package, digest, tag, 0, sequence → () while a history row keeps the digest
+    Kept = "kept",
+    /// time, kind, key → ()
+    Due = "due",
+    /// kind, key → time
+    DueOf = "due_of",
+    /// upload → package, owner
+    Upload = "upload",
+    /// package, digest, (tag) → count, last
+    Pull = "pull",
+}
+
+/// Turns any redb error into ours, telling a full disk apart.
+pub(super) fn storage(error: impl Into<redb::Error>) -> MetadataError {
+    let error = error.into();
+    if let redb::Error::Io(cause) = &error
+        && matches!(
+            cause.kind(),
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+        )
+    {
+        return MetadataError::NoSpace;
+    }
+    MetadataError::Unavailable(Box::new(error))
+}
+
+/// What a visitor of rows wants next.
+pub(super) enum Walk {
+    Continue,
+    Stop,
+}
+
+/// A visitor of rows.
+pub(super) type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<Walk>;
+
+/// Reads rows, in a snapshot or in a batch that sees its own writes.
+pub(super) trait Rows {
+    /// The value of a key.
+    fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>>;
+
+    /// Visits rows between two bounds in order, or backwards.
+    fn visit(
+        &self,
+        table: Table,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        visitor: Visitor<'_>,
+    ) -> Result<()>;
+
+    /// The row of a key.
+    fn row<R: Row>(&self, table: Table, key: &Key) -> Result<Option<R>>
+    where
+        Self: Sized,
+    {
+        self.value(table, key.bytes())?.map(|bytes| R::decode(&bytes)).transpose()
+    }
+
+    /// Whether a key exists.
+    fn has(&self, table: Table, key: &Key) -> Result<bool> {
+        Ok(self.value(table, key.bytes())?.is_some())
+    }
+
+    /// Whether any key begins with this.
+    fn has_prefix(&self, table: Table, prefix: &Key) -> Result<bool> {
+        let mut found = false;
+        self.prefix(table, prefix, None, &mut |_, _| {
+            found = true;
+            Ok(Walk::Stop)
+        })?;
+        Ok(found)
+    }
+
+    /// Visits the rows whose key begins with `prefix`, after `after` if given. The visitor gets what
+    /// follows the prefix.
+    fn prefix(
+        &self,
+        table: Table,
+        prefix: &Key,
+        after: Option<&Key>,
+        visitor: Visitor<'_>,
+    ) -> Result<()> {
+        let start = match after {
+            Some(after) => Bound::Excluded(after.bytes()),
+            None => Bound::Included(prefix.bytes()),
+        };
+        let skip = prefix.bytes().len();
+        self.visit(table, (start, Bound::Unbounded), false, &mut |key, value| {
+            match key.strip_prefix(prefix.bytes()) {
+                Some(_) => visitor(&key[skip..], value),
+                None => Ok(Walk::Stop),
+            }
+        })
+    }
+
+    /// Visits the rows whose key begins with `prefix`, last first.
+    fn prefix_backwards(&self, table: Table, prefix: &Key, visitor: Visitor<'_>) -> Result<()> {
+        let end = successor(prefix.bytes());
+        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let skip = prefix.bytes().len();
+        self.visit(table, (Bound::Included(prefix.bytes()), end), true, &mut |key, value| {
+            visitor(&key[skip..], value)
+        })
+    }
+
+    /// A number that counts up from zero.
+    fn number(&self, table: Table, key: &Key) -> Result<u64>
+    where
+        Self: Sized,
+    {
+        Ok(self.row::<super::rows::NumberRow>(table, key)?.map_or(0, |row| row.0))
+    }
+}
+
+/// The first key that does not begin with `prefix` any more.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return Some(end);
+        }
+    }
+    None
+}
+
+/// One consistent view for reading.
+pub(super) struct Snapshot(ReadTransaction);
+
+impl Snapshot {
+    pub(super) const fn new(transaction: ReadTransaction) -> Self {
+        Self(transaction)
+    }
+
+    fn open(
+        &self,
+        table: Table,
+    ) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>> {
+        match self.0.open_table(DEFINITIONS[table as usize]) {
+            Ok(open) => Ok(Some(open)),
+            // Before the first write there are no tables.
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(storage(error)),
+        }
+    }
+}
+
+impl Rows for Snapshot {
+    fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let Some(open) = self.open(table)? else { return Ok(None) };
+        Ok(open.get(key).map_err(storage)?.map(|guard| guard.value().to_vec()))
+    }
+
+    fn visit(
+        &self,
+        table: Table,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        visitor: Visitor<'_>,
+    ) -> Result<()> {
+        let Some(open) = self.open(table)? else { return Ok(()) };
+        walk(open.range::<&[u8]>(bounds).map_err(storage)?, backwards, visitor)
+    }
+}
+
+/// One write transaction with all tables open.
+pub(super) struct Batch<'txn> {
+    tables: Vec<redb::Table<'txn, &'static [u8], &'static [u8]>>,
+    now: Timestamp,
+    written: bool,
+}
+
+impl<'txn> Batch<'txn> {
+    pub(super) fn open(transaction: &'txn WriteTransaction, now: Timestamp) -> Result<Self> {
+        let mut tables = Vec::with_capacity(DEFINITIONS.len());
+        for definition in DEFINITIONS {
+            tables.push(transaction.open_table(*definition).map_err(storage)?);
+        }
+        Ok(Self { tables, now, written: false })
+    }
+
+    /// The time that everything in this batch happens at.
+    pub(super) const fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Whether anything was written since the last call, and forgets it.
+    pub(super) fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Writes raw bytes.
+    pub(super) fn put_value(&mut self, table: Table, key: &Key, value: &[u8]) -> Result<()> {
+        self.written = true;
+        self.tables[table as usize].insert(key.bytes(), value).map_err(storage)?;
+        Ok(())
+    }
+
+    /// Writes a row.
+    pub(super) fn put<R: Row>(&mut self, table: Table, key: &Key, row: &R) -> Result<()> {
+        self.put_value(table, key, &row.encode())
+    }
+
+    /// Writes a row whose key says everything.
+    pub(super) fn mark(&mut self, table: Table, key: &Key) -> Result<()> {
+        self.put_value(table, key, super::rows::EMPTY)
+    }
+
+    /// Removes a row; `false` if there was none.
+    pub(super) fn remove(&mut self, table: Table, key: &Key) -> Result<bool> {
+        self.written = true;
+        Ok(self.tables[table as usize].remove(key.bytes()).map_err(storage)?.is_some())
+    }
+
+    /// Takes the next number of a counter in [`Table::Meta`].
+    pub(super) fn next_id(&mut self, counter: &str) -> Result<u64> {
+        let key = Key::new().text(counter);
+        let next = self.number(Table::Meta, &key)? + 1;
+        self.put(Table::Meta, &key, &super::rows::NumberRow(next))?;
+        Ok(next)
+    }
+}
+
+impl Rows for Batch<'_> {
+    fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let open = &self.tables[table as usize];
+        Ok(open.get(key).map_err(storage)?.map(|guard| guard.value().to_vec()))
+    }
+
+    fn visit(
+        &self,
+        table: Table,
+        bounds: (Bound<&[u8]>, Bound<&[u8]>),
+        backwards: bool,
+        visitor: Visitor<'_>,
+    ) -> Result<()> {
+        let open = &self.tables[table as usize];
+        walk(open.range::<&[u8]>(bounds).map_err(storage)?, backwards, visitor)
+    }
+}
+
+fn walk(
+    mut range: redb::Range<'_, &'static [u8], &'static [u8]>,
+    backwards: bool,
+    visitor: Visitor<'_>,
+) -> Result<()> {
+    while let Some(item) = if backwards { range.next_back() } else { range.next() } {
+        let (key, value) = item.map_err(storage)?;
+        if let Walk::Stop = visitor(key.value(), value.value())? {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Recounting everything, for tests and `verify`.
+//!
+//! Invariant: nothing found here is repaired here; it is told in words. A scan of all rows, so never
+//! part of ordinary work.
+
+use super::batch::{Rows, Snapshot, Table, Walk};
+use super::blobs;
+use super::keys::{Key, KeyReader};
+use super::rows::{
+    BlobRow, ManifestRow, NumberRow, PackageRow, PackageUsageRow, Row as _, TagValue,
+    WorkspaceUsageRow,
+};
+use super::{manifests, rows::DoomedRow, usage};
+use crate::domain::{Digest, PackageId, WorkspaceId};
+use crate::metadata::{MetadataError, Result};
+use std::collections::BTreeMap;
+
+/// What was found and what was counted.
+#[derive(Default)]
+struct Findings {
+    words: Vec<String>,
+    workspaces: BTreeMap<u64, WorkspaceUsageRow>,
+    packages: BTreeMap<u64, PackageUsageRow>,
+    /// Package → workspace, deleted ones too: their content is held.
+    owners: BTreeMap<u64, u64>,
+}
+
+/// Checks every relation between rows.
+pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
+    let mut found = Findings::default();
+    packages(rows, &mut found)?;
+    all_blobs(rows, &mut found)?;
+    links(rows, &mut found)?;
+    all_manifests(rows, &mut found)?;
+    edges(rows, &mut found)?;
+    tags(rows, &mut found)?;
+    due(rows, &mut found)?;
+    totals(rows, &mut found)?;
+    Ok(found.words)
+}
+
+fn each(
+    rows: &Snapshot,
+    table: Table,
+    visit: &mut dyn FnMut(KeyReader<'_>, &[u8]) -> Result<()>,
+) -> Result<()> {
+    rows.prefix(table, &Key::new(), None, &mut |key, value| {
+        visit(KeyReader(key), value)?;
+        Ok(Walk::Continue)
+    })
+}
+
+fn number(reader: &mut KeyReader<'_>) -> Result<u64> {
+    reader.number().ok_or(MetadataError::Corrupt("key"))
+}
+
+fn digest(reader: &mut KeyReader<'_>) -> Result<Digest> {
+    reader.digest().ok_or(MetadataError::Corrupt("key"))
+}
+
+fn packages(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Package, &mut |mut key, value| {
+        let id = number(&mut key)?;
+        let row = PackageRow::decode(value)?;
+        found.owners.insert(id, row.workspace);
+        found.packages.entry(id).or_default();
+        let name = Key::new().number(row.workspace).text(&row.name);
+        let named: Option<NumberRow> = rows.row(Table::PackageName, &name)?;
+        if row.deleted.is_none() && named.map(|row| row.0) != Some(id) {
+            found.words.push(format!("package {id} is not found by its name {}", row.name));
+        }
+        Ok(())
+    })
+}
+
+fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Blob, &mut |mut key, value| {
+        let (workspace, digest) = (number(&mut key)?, digest(&mut key)?);
+        let row = BlobRow::decode(value)?;
+        found.workspaces.entry(workspace).or_default().blob_bytes += row.size;
+        if blobs::object_blob(rows, row.object())? != Some((WorkspaceId(workspace), digest)) {
+            found.words.push(format!("object {} does not name its blob {digest}", row.object()));
+        }
+        let holders = Key::new().number(workspace).digest(&digest);
+        if !rows.has_prefix(Table::Holder, &holders)? {
+            found.words.push(format!("blob {digest} has no holder"));
+        }
+        Ok(())
+    })?;
+    each(rows, Table::Doomed, &mut |_, value| {
+        let row = DoomedRow::decode(value)?;
+        found.workspaces.entry(row.workspace).or_default().doomed_bytes += row.size;
+        Ok(())
+    })
+}
+
+fn links(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Link, &mut |mut key, _| {
+        let (package, digest) = (number(&mut key)?, digest(&mut key)?);
+        let Some(workspace) = found.owners.get(&package).copied() else {
+            found.words.push(format!("a link of the missing package {package}"));
+            return Ok(());
+        };
+        let Some(blob) = blobs::blob_row(rows, WorkspaceId(workspace), &digest)? else {
+            found.words.push(format!("package {package} links the missing blob {digest}"));
+            return Ok(());
+        };
+        let holder = Key::new().number(workspace).digest(&digest);
+        if !rows.has(Table::Holder, &holder.clone().number(package))? {
+            found.words.push(format!("package {package} is no holder of {digest}"));
+        }
+        let mut holders = 0;
+        rows.prefix(Table::Holder, &holder, None, &mut |_, _| {
+            holders += 1;
+            Ok(if holders < 2 { Walk::Continue } else { Walk::Stop })
+        })?;
+        let totals = found.packages.entry(package).or_default();
+        totals.linked_bytes += blob.size;
+        if holders == 1 {
+            totals.exclusive_bytes += blob.size;
+        }
+        let prefix = blobs::link_key(PackageId(package), &digest);
+        let due = Key::new().byte(2).raw(prefix.bytes());
+        if !rows.has_prefix(Table::Edge, &prefix)? && !rows.has(Table::DueOf, &due)? {
+            found.words.push(format!("nothing refers to {digest} in {package}, and it is not due"));
+        }
+        Ok(())
+    })
+}
+
+fn all_manifests(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Manifest, &mut |mut key, value| {
+        let (package, digest) = (number(&mut key)?, digest(&mut key)?);
+        let row = ManifestRow::decode(value)?;
+        let workspace = found.owners.get(&package).copied().unwrap_or(0);
+        found.packages.entry(package).or_default().manifest_bytes += row.size;
+        found.workspaces.entry(workspace).or_default().manifest_bytes += row.size;
+        let own = Key::new().number(package).digest(&digest);
+        let bytes = rows.value(Table::ManifestBytes, own.bytes())?.unwrap_or_default();
+        if digest.algorithm().hash(&bytes) != digest {
+            found.words.push(format!("the bytes of manifest {digest} are damaged"));
+        }
+        for blob in &row.blobs {
+            let blob = blob.read()?;
+            let link = Key::new().number(package).digest(&blob);
+            if !rows.has(Table::Link, &link)? {
+                found.words.push(format!("manifest {digest} needs {blob}, which is not linked"));
+            }
+            if !rows.has(Table::Edge, &link.digest(&digest))? {
+                found.words.push(format!("manifest {digest} has no edge to {blob}"));
+            }
+        }
+        for child in &row.children {
+            let child = child.read()?;
+            let there = rows.has(Table::Manifest, &Key::new().number(package).digest(&child))?;
+            if !there && !manifests::is_missing(&row, &child) {
+                found.words.push(format!("index {digest} needs {child}, which is not there"));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn edges(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    for (table, what) in [(Table::Edge, "an edge"), (Table::Referrer, "a referrer row")] {
+        each(rows, table, &mut |mut key, _| {
+            let (package, _) = (number(&mut key)?, digest(&mut key)?);
+            let parent = digest(&mut key)?;
+            if !rows.has(Table::Manifest, &Key::new().number(package).digest(&parent))? {
+                found.words.push(format!("{what} of the missing manifest {parent}"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Tag, &mut |mut key, value| {
+        let package = number(&mut key)?;
+        let tag = key.text().ok_or(MetadataError::Corrupt("tag"))?;
+        let digest = TagValue::decode(value)?.digest.read()?;
+        let target = Key::new().number(package).digest(&digest);
+        if manifests::visible(rows, PackageId(package), &digest)?.is_none() {
+            found.words.push(format!("tag {tag} points to {digest}, which is not there"));
+        }
+        if !rows.has(Table::Tagged, &target.text(tag))? {
+            found.words.push(format!("tag {tag} is not found from {digest}"));
+        }
+        Ok(())
+    })?;
+    each(rows, Table::Tagged, &mut |mut key, _| {
+        let (package, digest) = (number(&mut key)?, digest(&mut key)?);
+        let tag = key.text().ok_or(MetadataError::Corrupt("tagged"))?;
+        let value: Option<TagValue> =
+            rows.row(Table::Tag, &Key::new().number(package).text(tag))?;
+        if value.map(|value| value.digest.read()).transpose()? != Some(digest) {
+            found.words.push(format!("{digest} thinks tag {tag} points to it"));
+        }
+        Ok(())
+    })
+}
+
+fn due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Due, &mut |mut key, _| {
+        let time = number(&mut key)?;
+        let reverse: Option<NumberRow> = rows.row(Table::DueOf, &Key::new().raw(key.0))?;
+        if reverse.map(|row| row.0) != Some(time) {
+            found.words.push(format!("a due entry at {time} without its reverse"));
+        }
+        Ok(())
+    })?;
+    each(rows, Table::Upload, &mut |key, _| {
+        if !rows.has(Table::DueOf, &Key::new().byte(5).raw(key.0))? {
+            found.words.push("an upload that is never due".to_owned());
+        }
+        Ok(())
+    })
+}
+
+fn totals(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    for (id, counted) in &found.workspaces {
+        let stored = usage::workspace_row(rows, WorkspaceId(*id))?;
+        if stored != *counted {
+            found.words.push(format!("workspace {id}: stored {stored:?}, counted {counted:?}"));
+        }
+    }
+    for (id, counted) in &found.packages {
+        let stored = usage::package_row(rows, PackageId(*id))?;
+        if stored != *counted {
+            found.words.push(format!("package {id}: stored {stored:?}, counted {counted:?}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,515 @@
+//! The metadata store on redb.
+//!
+//! Invariant: this folder alone names redb. Reads are inline: a snapshot, copied out, dropped before
+//! anything is awaited. Writes go through one thread ([`writer`]), which answers after the commit.
+//! Every method below is one function of a sibling file; this file only joins them to the trait.
+
+mod batch;
+mod blobs;
+mod check;
+mod documents;
+mod due;
+mod keys;
+mod manifests;
+mod open;
+mod packages;
+mod repositories;
+mod rows;
+mod tags;
+mod usage;
+mod workspaces;
+mod writer;
+
+use super::{
+    BlobFacts, Document, DocumentKind, FinishedUpload, HistoryRow, Instance, Leased, Manifest,
+    ManifestFacts, MetadataError, MetadataStore, NewManifest, NewUpload, NewWorkspace, Package,
+    PackageFilter, PackageUsage, Page, Pull, PutManifest, Repository, RepositoryFields, Resolution,
+    Result, TagRow, Target, Upload, Workspace, WorkspaceUsage,
+};
+use crate::clock::Clock;
+use crate::domain::{
+    Change, Digest, Name, ObjectKey, PackageId, PackageName, Reference, RepositoryId, Slug, Tag,
+    Timestamp, UploadId, WorkspaceId, WorkspaceSettings,
+};
+use async_trait::async_trait;
+use batch::{Batch, Snapshot, storage};
+pub use open::{OpenError, RedbOptions};
+use redb::ReadableDatabase as _;
+use std::sync::{Arc, PoisonError};
+use tokio::sync::oneshot;
+use writer::{Job, Outcome, Queue, SharedDatabase, Size};
+
+/// The row of [`batch::Table::Meta`] that holds the last moment the database has seen.
+const LAST_SEEN: &str = "last_seen";
+
+/// Metadata in one redb file.
+pub struct RedbStore {
+    database: SharedDatabase,
+    queue: Arc<Queue>,
+    clock: Clock,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for RedbStore {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("RedbStore").finish_non_exhaustive()
+    }
+}
+
+impl Drop for RedbStore {
+    /// Lets the writer finish what waits.
+    fn drop(&mut self) {
+        self.queue.close();
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the metadata writer had panicked");
+        }
+    }
+}
+
+/// An operation with the caller that waits for it.
+struct Work<T, F> {
+    size: Size,
+    run: F,
+    result: Option<Result<T>>,
+    reply: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, F: FnMut(&mut Batch<'_>) -> Result<T> + Send> Job for Work<T, F> {
+    fn size(&self) -> Size {
+        self.size
+    }
+
+    fn run(&mut self, batch: &mut Batch<'_>) -> Outcome {
+        batch.take_written();
+        let result = (self.run)(batch);
+        match result {
+            Ok(done) => self.result = Some(Ok(done)),
+            Err(error) if is_refusal(&error) => {
+                if batch.take_written() {
+                    let error = "an operation was refused after it had written".into();
+                    return Outcome::Failed(MetadataError::Unavailable(error));
+                }
+                self.result = Some(Err(error));
+            }
+            Err(error) => return Outcome::Failed(error),
+        }
+        Outcome::Settled
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Some(result) = self.result {
+            // The caller may have gone away; what was done stays done.
+            drop(self.reply.send(result));
+        }
+    }
+
+    fn fail(self: Box<Self>, error: MetadataError) {
+        drop(self.reply.send(Err(error)));
+    }
+}
+
+/// Whether an error says no to one operation and leaves the others alone.
+const fn is_refusal(error: &MetadataError) -> bool {
+    matches!(
+        error,
+        MetadataError::Busy
+            | MetadataError::Conflict(_)
+            | MetadataError::MissingContent(_)
+            | MetadataError::NotFound
+            | MetadataError::SizeMismatch { .. }
+    )
+}
+
+fn gone() -> MetadataError {
+    MetadataError::Unavailable("the metadata writer has stopped".into())
+}
+
+/// Size of an ordinary small operation.
+const fn small(workspace: u64) -> Size {
+    Size { workspace, rows: 16, bytes: 1024 }
+}
+
+impl RedbStore {
+    /// Runs a read in a snapshot.
+    fn read<T>(&self, read: impl FnOnce(&Snapshot) -> Result<T>) -> Result<T> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = database.as_ref() else {
+            self.queue.ask_to_reopen();
+            return Err(gone());
+        };
+        let result = database
+            .begin_read()
+            .map_err(storage)
+            .and_then(|transaction| read(&Snapshot::new(transaction)));
+        if matches!(result, Err(MetadataError::Unavailable(_) | MetadataError::NoSpace)) {
+            self.queue.ask_to_reopen();
+        }
+        result
+    }
+
+    /// Runs a write on the writer's thread and waits for its commit.
+    async fn write<T: Send + 'static>(
+        &self,
+        size: Size,
+        run: impl FnMut(&mut Batch<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let work = Work { size, run, result: None, reply };
+        self.queue.push(Box::new(work)).map_err(|_| MetadataError::Busy)?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+fn target_workspace(target: &Target) -> u64 {
+    match target {
+        Target::Create { workspace, .. } => workspace.0,
+        // Packages of one workspace take turns with each other; that is fair enough.
+        Target::Existing(package) => package.0,
+    }
+}
+
+#[async_trait]
+impl MetadataStore for RedbStore {
+    async fn instance(&self) -> Result<Instance> {
+        self.read(open::instance)
+    }
+
+    async fn document(&self, kind: DocumentKind, key: &str) -> Result<Option<Document>> {
+        self.read(|rows| documents::one(rows, kind, key))
+    }
+
+    async fn documents(
+        &self,
+        kind: DocumentKind,
+        prefix: &str,
+        page: Page,
+    ) -> Result<Vec<Document>> {
+        self.read(|rows| documents::list(rows, kind, prefix, &page))
+    }
+
+    async fn put_document(
+        &self,
+        change: &Change,
+        kind: DocumentKind,
+        key: &str,
+        expected: Option<u64>,
+        body: Vec<u8>,
+    ) -> Result<u64> {
+        let (change, key) = (change.clone(), key.to_owned());
+        self.write(small(0), move |batch| {
+            documents::put(batch, &change, kind, &key, expected, &body)
+        })
+        .await
+    }
+
+    async fn delete_document(
+        &self,
+        _change: &Change,
+        kind: DocumentKind,
+        key: &str,
+        expected: u64,
+    ) -> Result<()> {
+        let key = key.to_owned();
+        self.write(small(0), move |batch| documents::delete(batch, kind, &key, expected)).await
+    }
+
+    async fn create_workspace(&self, change: &Change, new: NewWorkspace) -> Result<Workspace> {
+        let change = change.clone();
+        self.write(small(0), move |batch| workspaces::create(batch, &change, &new)).await
+    }
+
+    async fn update_workspace(
+        &self,
+        _change: &Change,
+        id: WorkspaceId,
+        name: String,
+        settings: WorkspaceSettings,
+    ) -> Result<Workspace> {
+        self.write(small(id.0), move |batch| workspaces::update(batch, id, &name, &settings)).await
+    }
+
+    async fn workspace(&self, slug: &Slug) -> Result<Option<Workspace>> {
+        self.read(|rows| workspaces::by_slug(rows, slug))
+    }
+
+    async fn workspace_by_id(&self, id: WorkspaceId) -> Result<Option<Workspace>> {
+        self.read(|rows| workspaces::by_id(rows, id))
+    }
+
+    async fn workspaces(&self, page: Page) -> Result<Vec<Workspace>> {
+        self.read(|rows| workspaces::list(rows, &page))
+    }
+
+    async fn workspace_usage(&self, id: WorkspaceId) -> Result<WorkspaceUsage> {
+        self.read(|rows| usage::of_workspace(rows, id))
+    }
+
+    async fn create_repository(
+        &self,
+        change: &Change,
+        workspace: WorkspaceId,
+        new: RepositoryFields,
+    ) -> Result<Repository> {
+        let change = change.clone();
+        self.write(small(workspace.0), move |batch| {
+            repositories::create(batch, &change, workspace, &new)
+        })
+        .await
+    }
+
+    async fn update_repository(
+        &self,
+        _change: &Change,
+        id: RepositoryId,
+        fields: RepositoryFields,
+    ) -> Result<Repository> {
+        self.write(small(0), move |batch| repositories::update(batch, id, &fields)).await
+    }
+
+    async fn delete_repository(&self, _change: &Change, id: RepositoryId) -> Result<()> {
+        self.write(small(0), move |batch| repositories::delete(batch, id)).await
+    }
+
+    async fn repository(&self, workspace: WorkspaceId, slug: &Slug) -> Result<Option<Repository>> {
+        self.read(|rows| repositories::by_slug(rows, workspace, slug))
+    }
+
+    async fn repository_by_id(&self, id: RepositoryId) -> Result<Option<Repository>> {
+        self.read(|rows| repositories::by_id(rows, id))
+    }
+
+    async fn repositories(&self, workspace: WorkspaceId, page: Page) -> Result<Vec<Repository>> {
+        self.read(|rows| repositories::list(rows, workspace, &page))
+    }
+
+    async fn resolve(&self, name: &Name) -> Result<Resolution> {
+        self.read(|rows| packages::resolve(rows, name))
+    }
+
+    async fn create_package(
+        &self,
+        change: &Change,
+        workspace: WorkspaceId,
+        name: &PackageName,
+        repository: RepositoryId,
+    ) -> Result<Package> {
+        let (change, name) = (change.clone(), name.clone());
+        self.write(small(workspace.0), move |batch| {
+            packages::create(batch, &change, workspace, &name, repository)
+        })
+        .await
+    }
+
+    async fn delete_package(&self, change: &Change, id: PackageId) -> Result<()> {
+        let change = change.clone();
+        self.write(small(id.0), move |batch| packages::delete(batch, &change, id)).await
+    }
+
+    async fn package(&self, id: PackageId) -> Result<Option<Package>> {
+        self.read(|rows| packages::by_id(rows, id))
+    }
+
+    async fn packages(
+        &self,
+        workspace: WorkspaceId,
+        filter: &PackageFilter,
+        page: Page,
+    ) -> Result<Vec<Package>> {
+        self.read(|rows| packages::list(rows, workspace, filter, &page))
+    }
+
+    async fn package_usage(&self, id: PackageId) -> Result<PackageUsage> {
+        self.read(|rows| usage::of_package(rows, id))
+    }
+
+    async fn start_upload(
+        &self,
+        change: &Change,
+        target: &Target,
+        upload: NewUpload,
+    ) -> Result<Upload> {
+        let (change, target) = (change.clone(), target.clone());
+        self.write(small(target_workspace(&target)), move |batch| {
+            blobs::start_upload(batch, &change, &target, &upload)
+        })
+        .await
+    }
+
+    async fn upload(&self, id: UploadId) -> Result<Option<Upload>> {
+        self.read(|rows| blobs::upload(rows, id))
+    }
+
+    async fn uploads(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<Upload>> {
+        self.read(|rows| blobs::uploads(rows, after, limit))
+    }
+
+    async fn end_upload(&self, id: UploadId) -> Result<()> {
+        self.write(small(0), move |batch| blobs::end_upload(batch, id)).await
+    }
+
+    async fn finish_upload(
+        &self,
+        _change: &Change,
+        id: UploadId,
+        digest: &Digest,
+        object: ObjectKey,
+        size: u64,
+    ) -> Result<FinishedUpload> {
+        let digest = *digest;
+        self.write(small(0), move |batch| blobs::finish_upload(batch, id, &digest, object, size))
+            .await
+    }
+
+    async fn mount_blob(
+        &self,
+        change: &Change,
+        target: &Target,
+        source: PackageId,
+        digest: &Digest,
+    ) -> Result<PackageId> {
+        let (change, target, digest) = (change.clone(), target.clone(), *digest);
+        self.write(small(target_workspace(&target)), move |batch| {
+            blobs::mount(batch, &change, &target, source, &digest)
+        })
+        .await
+    }
+
+    async fn blob(&self, package: PackageId, digest: &Digest) -> Result<Option<BlobFacts>> {
+        let now = self.clock.now();
+        self.read(|rows| blobs::facts(rows, package, digest, now))
+    }
+
+    async fn renew_lease(
+        &self,
+        package: PackageId,
+        item: Leased,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let digest = *digest;
+        self.write(small(package.0), move |batch| match item {
+            Leased::Blob => blobs::renew_link(batch, package, &digest),
+            Leased::Manifest => manifests::renew(batch, package, &digest),
+        })
+        .await
+    }
+
+    async fn delete_blob(
+        &self,
+        change: &Change,
+        package: PackageId,
+        digest: &Digest,
+    ) -> Result<()> {
+        let (change, digest) = (change.clone(), *digest);
+        self.write(small(package.0), move |batch| blobs::hide(batch, &change, package, &digest))
+            .await
+    }
+
+    async fn put_manifest(
+        &self,
+        change: &Change,
+        target: &Target,
+        manifest: NewManifest,
+    ) -> Result<PutManifest> {
+        let (change, target) = (change.clone(), target.clone());
+        let size = Size {
+            workspace: target_workspace(&target),
+            rows: 16 + manifest.view.blobs.len() + manifest.view.children.len(),
+            bytes: 1024 + manifest.bytes.len(),
+        };
+        self.write(size, move |batch| manifests::put(batch, &change, &target, &manifest)).await
+    }
+
+    async fn manifest(
+        &self,
+        package: PackageId,
+        reference: &Reference,
+    ) -> Result<Option<Manifest>> {
+        let now = self.clock.now();
+        self.read(|rows| manifests::one(rows, package, reference, now))
+    }
+
+    async fn manifest_facts(
+        &self,
+        package: PackageId,
+        reference: &Reference,
+    ) -> Result<Option<ManifestFacts>> {
+        let now = self.clock.now();
+        self.read(|rows| manifests::facts(rows, package, reference, now))
+    }
+
+    async fn delete_manifest(
+        &self,
+        change: &Change,
+        package: PackageId,
+        digest: &Digest,
+    ) -> Result<Vec<Tag>> {
+        let (change, digest) = (change.clone(), *digest);
+        self.write(small(package.0), move |batch| {
+            manifests::hide(batch, &change, package, &digest)
+        })
+        .await
+    }
+
+    async fn delete_tag(&self, change: &Change, package: PackageId, tag: &Tag) -> Result<()> {
+        let (change, tag) = (change.clone(), tag.clone());
+        self.write(small(package.0), move |batch| tags::delete(batch, &change, package, &tag)).await
+    }
+
+    async fn tags(&self, package: PackageId, page: Page) -> Result<Vec<TagRow>> {
+        self.read(|rows| tags::list(rows, package, &page))
+    }
+
+    async fn tag(&self, package: PackageId, tag: &Tag) -> Result<Option<TagRow>> {
+        self.read(|rows| tags::one(rows, package, tag))
+    }
+
+    async fn referrers(
+        &self,
+        package: PackageId,
+        subject: &Digest,
+        artifact_type: Option<&str>,
+        after: Option<&Digest>,
+        limit: usize,
+    ) -> Result<Vec<ManifestFacts>> {
+        self.read(|rows| manifests::referrers(rows, package, subject, artifact_type, after, limit))
+    }
+
+    async fn history(
+        &self,
+        package: PackageId,
+        tag: Option<&Tag>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>> {
+        self.read(|rows| tags::history(rows, package, tag, limit))
+    }
+
+    async fn record_pulls(&self, pulls: Vec<Pull>) -> Result<()> {
+        let size = Size { workspace: 0, rows: pulls.len() * 2, bytes: pulls.len() * 64 };
+        self.write(size, move |batch| manifests::record_pulls(batch, &pulls)).await
+    }
+
+    async fn known_objects(&self, keys: &[ObjectKey]) -> Result<Vec<bool>> {
+        self.read(|rows| blobs::known(rows, keys))
+    }
+
+    async fn last_seen(&self) -> Result<Timestamp> {
+        self.read(manifests::last_seen)
+    }
+
+    async fn doomed(&self, limit: usize) -> Result<Vec<ObjectKey>> {
+        let now = self.clock.now();
+        self.read(|rows| blobs::doomed(rows, limit, now))
+    }
+
+    async fn forget_doomed(&self, keys: &[ObjectKey]) -> Result<()> {
+        let keys = keys.to_vec();
+        let size = Size { workspace: 0, rows: keys.len() * 2, bytes: keys.len() * 64 };
+        self.write(size, move |batch| blobs::forget_doomed(batch, &keys)).await
+    }
+
+    async fn check(&self) -> Result<Vec<String>> {
+        self.read(check::everything)
+    }
+}

@@ -1,0 +1,194 @@
+//! Opening the database file.
+//!
+//! Invariant: a file of a format this server does not know is refused before anything is written.
+
+use super::batch::{Batch, Rows, Snapshot, Table, storage};
+use super::keys::Key;
+use super::rows::{InstanceRow, NumberRow};
+use super::writer::{Queue, Writer};
+use super::{LAST_SEEN, RedbStore, manifests};
+use crate::clock::Clock;
+use crate::metadata::{Instance, MetadataError, Result};
+use redb::{Database, ReadableDatabase as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+/// The format of the rows that this server writes.
+pub(super) const FORMAT: u32 = 1;
+
+/// How long the writer tries to reopen a file that is still locked by the handle it just dropped.
+const REOPEN_TRIES: u32 = 50;
+
+/// How a database is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RedbOptions {
+    /// Memory for cached pages, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for RedbOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 32 << 20 }
+    }
+}
+
+/// Why a database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// redb refused the file.
+    #[error("{path} cannot be opened as a database; is it Standpipe's? {source}")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// redb's words.
+        #[source]
+        source: MetadataError,
+    },
+    /// Another process has it open.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
+    /// A newer server wrote it.
+    #[error("the database has format {found}, which is newer than {known}; use a newer server")]
+    NewerFormat {
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+    },
+    /// The first read or write failed.
+    #[error("the database could not be read")]
+    Read(#[source] MetadataError),
+}
+
+impl RedbStore {
+    /// Opens the database of a file, creating it if there is none. Blocks; call it before the
+    /// runtime has other work.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(
+        path: &Path,
+        options: RedbOptions,
+        clock: Clock,
+    ) -> std::result::Result<Self, OpenError> {
+        let is_new = !path.exists();
+        let database = create(path, options).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
+            other => OpenError::Database { path: path.to_owned(), source: storage(other) },
+        })?;
+        if is_new && let Some(directory) = path.parent() {
+            // Creating a file does not make its name durable; its directory's fsync does.
+            let synced = std::fs::File::open(directory).and_then(|open| open.sync_all());
+            synced.map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
+        }
+        let path = path.to_owned();
+        Self::start(database, Box::new(move || reopen(&path, options)), clock)
+    }
+
+    /// Opens a database on a storage backend of its own, for faults and models. `backend` is called
+    /// again whenever the database has to be reopened.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_with<B, F>(
+        backend: F,
+        options: RedbOptions,
+        clock: Clock,
+    ) -> std::result::Result<Self, OpenError>
+    where
+        B: redb::StorageBackend,
+        F: Fn() -> B + Send + Sync + 'static,
+    {
+        let opener = move || {
+            let mut builder = Database::builder();
+            builder.set_cache_size(options.cache_bytes);
+            builder.create_with_backend(backend()).map_err(storage)
+        };
+        let database = opener().map_err(OpenError::Read)?;
+        Self::start(database, Box::new(opener), clock)
+    }
+
+    fn start(
+        database: Database,
+        opener: super::writer::Opener,
+        clock: Clock,
+    ) -> std::result::Result<Self, OpenError> {
+        let found = existing_instance(&database).map_err(OpenError::Read)?;
+        match found {
+            Some(Instance { format, .. }) if format > FORMAT => {
+                return Err(OpenError::NewerFormat { found: format, known: FORMAT });
+            }
+            Some(_) => {}
+            None => claim(&database, &clock).map_err(OpenError::Read)?,
+        }
+        let seen = database
+            .begin_read()
+            .map_err(storage)
+            .and_then(|transaction| manifests::last_seen(&Snapshot::new(transaction)))
+            .map_err(OpenError::Read)?;
+        clock.raise_floor(seen);
+        let database = Arc::new(RwLock::new(Some(database)));
+        let queue = Arc::new(Queue::default());
+        let writer = Writer {
+            database: Arc::clone(&database),
+            queue: Arc::clone(&queue),
+            clock: clock.clone(),
+            opener,
+        };
+        let thread = std::thread::Builder::new()
+            .name("metadata-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
+        Ok(Self { database, queue, clock, writer: Some(thread) })
+    }
+}
+
+fn create(path: &Path, options: RedbOptions) -> std::result::Result<Database, redb::DatabaseError> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(options.cache_bytes);
+    builder.create(path)
+}
+
+fn reopen(path: &Path, options: RedbOptions) -> Result<Database> {
+    let mut tries = 0;
+    loop {
+        match create(path, options) {
+            // A reader may still hold the old handle for the rest of its read.
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) if tries < REOPEN_TRIES => {
+                tries += 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            other => return other.map_err(storage),
+        }
+    }
+}
+
+fn existing_instance(database: &Database) -> Result<Option<Instance>> {
+    let snapshot = Snapshot::new(database.begin_read().map_err(storage)?);
+    read_instance(&snapshot)
+}
+
+fn read_instance(rows: &impl Rows) -> Result<Option<Instance>> {
+    let row: Option<InstanceRow> = rows.row(Table::Meta, &Key::new().text("instance"))?;
+    Ok(row.map(|row| Instance { id: uuid::Uuid::from_bytes(row.id), format: row.format }))
+}
+
+/// The identity of an opened database.
+pub(super) fn instance(rows: &Snapshot) -> Result<Instance> {
+    read_instance(rows)?.ok_or(MetadataError::Corrupt("instance"))
+}
+
+/// Gives a fresh database its identity.
+fn claim(database: &Database, clock: &Clock) -> Result<()> {
+    let mut transaction = database.begin_write().map_err(storage)?;
+    transaction.set_quick_repair(true);
+    {
+        let mut batch = Batch::open(&transaction, clock.now())?;
+        let id = uuid::Uuid::new_v4().into_bytes();
+        let row = InstanceRow { id, format: FORMAT };
+        batch.put(Table::Meta, &Key::new().text("instance"), &row)?;
+        let seen = NumberRow(batch.now().0);
+        batch.put(Table::Meta, &Key::new().text(LAST_SEEN), &seen)?;
+    }
+    transaction.commit().map_err(storage)
+}

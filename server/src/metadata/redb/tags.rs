@@ -1,0 +1,217 @@
+//! Tags and their history.
+//!
+//! Invariant: `tagged` is the reverse of `tag`. Every movement writes a history row with its change;
+//! what the movement released is kept by a `kept` row until the history row's due entry.
+
+use super::batch::{Batch, Rows, Table, Walk};
+use super::due::{self, Item};
+use super::keys::{Key, KeyReader};
+use super::rows::{HistoryValue, PackageRow, PullsRow, Row as _, StampRow, TagValue};
+use super::{manifests, packages, workspaces};
+use crate::domain::{Change, Digest, PackageId, Tag, WorkspaceId, WorkspaceSettings};
+use crate::metadata::{HistoryRow, MetadataError, Page, Result, TagEvent, TagRow};
+
+fn key(package: PackageId, tag: &Tag) -> Key {
+    Key::new().package(package).text(tag.as_str())
+}
+
+fn tagged_key(package: PackageId, digest: &Digest, tag: &Tag) -> Key {
+    Key::new().package(package).digest(digest).text(tag.as_str())
+}
+
+/// What a tag points to.
+pub(super) fn target(rows: &impl Rows, package: PackageId, tag: &Tag) -> Result<Option<Digest>> {
+    let value: Option<TagValue> = rows.row(Table::Tag, &key(package, tag))?;
+    value.map(|value| value.digest.read()).transpose()
+}
+
+fn read(rows: &impl Rows, package: PackageId, tag: Tag, value: TagValue) -> Result<TagRow> {
+    let pulls: Option<PullsRow> =
+        rows.row(Table::Pull, &manifests::tag_pull_key(package, &tag))?;
+    Ok(TagRow {
+        digest: value.digest.read()?,
+        moved: value.moved.read(),
+        pulls: pulls.unwrap_or_default().read(),
+        tag,
+    })
+}
+
+pub(super) fn one(rows: &impl Rows, package: PackageId, tag: &Tag) -> Result<Option<TagRow>> {
+    if packages::live_row(rows, package)?.is_none() {
+        return Ok(None);
+    }
+    let value: Option<TagValue> = rows.row(Table::Tag, &key(package, tag))?;
+    value.map(|value| read(rows, package, tag.clone(), value)).transpose()
+}
+
+pub(super) fn list(rows: &impl Rows, package: PackageId, page: &Page) -> Result<Vec<TagRow>> {
+    let mut found = Vec::new();
+    if packages::live_row(rows, package)?.is_none() {
+        return Ok(found);
+    }
+    let prefix = Key::new().package(package);
+    let after = page.after.as_deref().map(|after| prefix.clone().text(after));
+    rows.prefix(Table::Tag, &prefix, after.as_ref(), &mut |rest, value| {
+        if found.len() >= page.limit {
+            return Ok(Walk::Stop);
+        }
+        found.push(read(rows, package, tag_of(rest)?, TagValue::decode(value)?)?);
+        Ok(Walk::Continue)
+    })?;
+    Ok(found)
+}
+
+fn tag_of(text: &[u8]) -> Result<Tag> {
+    let text = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    text.ok_or(MetadataError::Corrupt("tag"))
+}
+
+/// Points a tag to a manifest that is there, keeping what it pointed to.
+pub(super) fn point(
+    batch: &mut Batch<'_>,
+    change: &Change,
+    settings: &WorkspaceSettings,
+    package: PackageId,
+    tag: &Tag,
+    to: &Digest,
+) -> Result<()> {
+    let from = target(batch, package, tag)?;
+    if from.as_ref() == Some(to) {
+        return Ok(());
+    }
+    if let Some(from) = &from {
+        batch.remove(Table::Tagged, &tagged_key(package, from, tag))?;
+    }
+    let value = TagValue { digest: to.into(), moved: StampRow::new(change, batch.now()) };
+    batch.put(Table::Tag, &key(package, tag), &value)?;
+    batch.mark(Table::Tagged, &tagged_key(package, to, tag))?;
+    let event = TagEvent::Moved { from, to: *to };
+    write_history(batch, change, settings, package, tag, event, from.as_ref())
+}
+
+/// Removes a tag that points to `from`, keeping what it pointed to.
+pub(super) fn remove(
+    batch: &mut Batch<'_>,
+    change: &Change,
+    settings: &WorkspaceSettings,
+    package: PackageId,
+    tag: &Tag,
+    from: &Digest,
+) -> Result<()> {
+    batch.remove(Table::Tag, &key(package, tag))?;
+    batch.remove(Table::Tagged, &tagged_key(package, from, tag))?;
+    let event = TagEvent::Deleted(*from);
+    write_history(batch, change, settings, package, tag, event, Some(from))
+}
+
+pub(super) fn delete(
+    batch: &mut Batch<'_>,
+    change: &Change,
+    package: PackageId,
+    tag: &Tag,
+) -> Result<()> {
+    let owner = packages::live_row(batch, package)?.ok_or(MetadataError::NotFound)?;
+    let from = target(batch, package, tag)?.ok_or(MetadataError::NotFound)?;
+    let settings = workspaces::settings(batch, WorkspaceId(owner.workspace))?;
+    remove(batch, change, &settings, package, tag, &from)?;
+    touch(batch, package)
+}
+
+fn write_history(
+    batch: &mut Batch<'_>,
+    change: &Change,
+    settings: &WorkspaceSettings,
+    package: PackageId,
+    tag: &Tag,
+    event: TagEvent,
+    released: Option<&Digest>,
+) -> Result<()> {
+    let sequence = next_sequence(batch, package)?;
+    let now = batch.now();
+    let history = Key::new().package(package).tag_and(tag).number(sequence);
+    batch.put(Table::History, &history, &HistoryValue::new(event, change, now))?;
+    if let Some(digest) = released {
+        let kept = Key::new().package(package).digest(digest).tag_and(tag).number(sequence);
+        batch.mark(Table::Kept, &kept)?;
+        let item = Item::History(package, digest, tag, sequence);
+        due::set(batch, &item, now.plus(settings.keep))?;
+    }
+    Ok(())
+}
+
+fn next_sequence(batch: &mut Batch<'_>, package: PackageId) -> Result<u64> {
+    let key = Key::new().package(package);
+    let row: Option<PackageRow> = batch.row(Table::Package, &key)?;
+    let mut row = row.ok_or(MetadataError::Corrupt("package of a tag"))?;
+    row.next_sequence += 1;
+    let sequence = row.next_sequence;
+    batch.put(Table::Package, &key, &row)?;
+    Ok(sequence)
+}
+
+/// Remembers that a package has changed.
+pub(super) fn touch(batch: &mut Batch<'_>, package: PackageId) -> Result<()> {
+    let key = Key::new().package(package);
+    let row: Option<PackageRow> = batch.row(Table::Package, &key)?;
+    let mut row = row.ok_or(MetadataError::Corrupt("package"))?;
+    row.updated = batch.now().0;
+    batch.put(Table::Package, &key, &row)
+}
+
+/// The tags that point to a manifest.
+pub(super) fn pointing_to(
+    rows: &impl Rows,
+    package: PackageId,
+    digest: &Digest,
+) -> Result<Vec<Tag>> {
+    let mut found = Vec::new();
+    let prefix = Key::new().package(package).digest(digest);
+    rows.prefix(Table::Tagged, &prefix, None, &mut |rest, _| {
+        found.push(tag_of(rest)?);
+        Ok(Walk::Continue)
+    })?;
+    Ok(found)
+}
+
+pub(super) fn history(
+    rows: &impl Rows,
+    package: PackageId,
+    tag: Option<&Tag>,
+    limit: usize,
+) -> Result<Vec<HistoryRow>> {
+    let mut found = Vec::new();
+    if packages::live_row(rows, package)?.is_none() {
+        return Ok(found);
+    }
+    if let Some(tag) = tag {
+        let prefix = Key::new().package(package).tag_and(tag);
+        rows.prefix_backwards(Table::History, &prefix, &mut |rest, value| {
+            if found.len() >= limit {
+                return Ok(Walk::Stop);
+            }
+            let sequence =
+                KeyReader(rest).number().ok_or(MetadataError::Corrupt("history"))?;
+            found.push(HistoryValue::decode(value)?.read(tag.clone(), sequence)?);
+            Ok(Walk::Continue)
+        })?;
+        return Ok(found);
+    }
+    // Rows are ordered by tag; the newest of all tags are picked while walking, keeping `limit`.
+    let mut newest = std::collections::BTreeMap::new();
+    rows.prefix(Table::History, &Key::new().package(package), None, &mut |rest, value| {
+        let mut reader = KeyReader(rest);
+        let tag = reader.text().and_then(|text| text.parse().ok());
+        let (Some(tag), Some(sequence)) = (tag, reader.number()) else {
+            return Err(MetadataError::Corrupt("history"));
+        };
+        newest.insert(sequence, (tag, value.to_vec()));
+        if newest.len() > limit {
+            newest.pop_first();
+        }
+        Ok(Walk::Continue)
+    })?;
+    for (sequence, (tag, value)) in newest.into_iter().rev() {
+        found.push(HistoryValue::decode(&value)?.read(tag, sequence)?);
+    }
+    Ok(found)
+}

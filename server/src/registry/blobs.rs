@@ -1,0 +1,103 @@
+//! Reading, mounting and deleting blobs.
+//!
+//! Invariant: a blob is visible only through a link of the package it is asked for in
+//! (CVE-2024-39897, CVE-2026-27771), and what a writer is told exists stays for a lease.
+
+use super::access::{Deletable, Readable, Writable};
+use super::{Registry, RegistryError, Result};
+use crate::blobs::{BlobError, ByteStream};
+use crate::domain::{Change, Digest};
+use crate::metadata::{BlobFacts, Leased, MetadataError};
+
+/// Which bytes of a blob are wanted: at most `length` from `offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteRange {
+    /// The first byte.
+    pub offset: u64,
+    /// How many.
+    pub length: u64,
+}
+
+impl Registry {
+    /// A blob of the package. If the caller could push, the answer is a promise: something that
+    /// nothing refers to yet gets its lease renewed first (DESIGN §5 point 3).
+    ///
+    /// # Errors
+    /// [`RegistryError::BlobUnknown`] if this package has no such blob.
+    pub async fn blob(&self, access: &Readable, digest: &Digest) -> Result<BlobFacts> {
+        let package = access.package.id;
+        let unknown = || RegistryError::BlobUnknown(*digest);
+        let facts = self.metadata.blob(package, digest).await?.ok_or_else(unknown)?;
+        if access.may_write
+            && facts.lease_wanted
+            && !self.metadata.renew_lease(package, Leased::Blob, digest).await?
+        {
+            return Err(unknown());
+        }
+        Ok(facts)
+    }
+
+    /// Opens a blob's bytes. `facts` come from [`Registry::blob`], so the range can be held against
+    /// the size first.
+    ///
+    /// # Errors
+    /// [`RegistryError::BlobUnknown`] if the blob was collected meanwhile.
+    pub async fn read_blob(
+        &self,
+        access: &Readable,
+        digest: &Digest,
+        facts: BlobFacts,
+        range: ByteRange,
+    ) -> Result<ByteStream> {
+        match self.blobs.read(facts.object, range.offset, range.length).await {
+            Err(BlobError::UnknownObject(_)) => {
+                // Collection may have moved on between the row and the object; a row that still
+                // names the missing object is damage.
+                let again = self.metadata.blob(access.package.id, digest).await?;
+                let Some(again) = again else { return Err(RegistryError::BlobUnknown(*digest)) };
+                Ok(self.blobs.read(again.object, range.offset, range.length).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Mounts a blob of another package of the same workspace. `false` if it is not there to be
+    /// mounted; the caller then opens an upload instead (distribution-spec, "Mounting a blob").
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn mount_blob(
+        &self,
+        access: &Writable,
+        change: &Change,
+        source: &Readable,
+        digest: &Digest,
+    ) -> Result<bool> {
+        self.require_room_for_changes()?;
+        if source.package.workspace != access.workspace {
+            return Ok(false);
+        }
+        let source = source.package.id;
+        match self.metadata.mount_blob(change, &access.target, source, digest).await {
+            Ok(_) => Ok(true),
+            Err(MetadataError::NotFound) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Hides a blob from the package.
+    ///
+    /// # Errors
+    /// [`RegistryError::BlobUnknown`] if this package has no such blob.
+    pub async fn delete_blob(
+        &self,
+        access: &Deletable,
+        change: &Change,
+        digest: &Digest,
+    ) -> Result<()> {
+        match self.metadata.delete_blob(change, access.package.id, digest).await {
+            Err(MetadataError::NotFound) => Err(RegistryError::BlobUnknown(*digest)),
+            other => Ok(other?),
+        }
+    }
+}

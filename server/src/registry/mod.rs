@@ -1,0 +1,129 @@
+//! The registry's verbs: what can be done, whoever asks and however.
+//!
+//! Invariant: a verb takes proof of access as an argument ([`access`]), makes one metadata
+//! transaction and at most one blob operation, and leaves nothing half visible when it fails. This
+//! folder must not know HTTP or how callers prove who they are.
+
+pub mod access;
+pub mod blobs;
+pub mod error;
+pub mod manifests;
+pub mod packages;
+pub mod projects;
+pub mod pulls;
+pub mod repositories;
+pub mod startup;
+pub mod tags;
+pub mod uploads;
+pub mod workspaces;
+
+use crate::blobs::BlobStore;
+use crate::blobs::space::{Room, SpaceWatch};
+use crate::clock::Clock;
+use crate::metadata::MetadataStore;
+pub use error::{RegistryError, Result};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Limits that hold for the whole instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest manifest in bytes (distribution-spec asks for at least 4 MiB).
+    pub manifest_bytes: usize,
+    /// Most descriptors in one manifest.
+    pub manifest_descriptors: usize,
+    /// Largest blob in bytes; `None` for no limit.
+    pub blob_bytes: Option<u64>,
+    /// Longest time from an upload's beginning to its end; `None` for no limit.
+    pub upload_duration: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 4 << 20,
+            manifest_descriptors: 4000,
+            blob_bytes: None,
+            upload_duration: None,
+        }
+    }
+}
+
+/// The registry itself: two stores and the rules.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    metadata: Arc<dyn MetadataStore>,
+    blobs: Arc<dyn BlobStore>,
+    clock: Clock,
+    limits: Limits,
+    pulls: Arc<pulls::PullCounter>,
+    space: Option<SpaceWatch>,
+}
+
+impl Registry {
+    /// Joins the two stores.
+    #[must_use]
+    pub fn new(
+        metadata: Arc<dyn MetadataStore>,
+        blobs: Arc<dyn BlobStore>,
+        clock: Clock,
+        limits: Limits,
+        space: Option<SpaceWatch>,
+    ) -> Self {
+        Self { metadata, blobs, clock, limits, pulls: Arc::default(), space }
+    }
+
+    /// The metadata store, for layers that own documents (accounts).
+    #[must_use]
+    pub fn metadata(&self) -> &Arc<dyn MetadataStore> {
+        &self.metadata
+    }
+
+    /// The registry's clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The instance's limits.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether this server can do its work now: the metadata answers and uploads have room.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unavailable`] if the metadata cannot be read.
+    pub async fn readiness(&self) -> Result<Readiness> {
+        self.metadata.last_seen().await?;
+        Ok(Readiness { uploads: self.room() == Room::Plenty })
+    }
+
+    fn room(&self) -> Room {
+        self.space.as_ref().map_or(Room::Plenty, SpaceWatch::room)
+    }
+
+    /// Refuses uploads below the soft mark of free space.
+    fn require_room_for_uploads(&self) -> Result<()> {
+        match self.room() {
+            Room::Plenty => Ok(()),
+            Room::NoUploads | Room::DeletesOnly => Err(RegistryError::NoSpace),
+        }
+    }
+
+    /// Refuses everything but deletions below the hard mark of free space.
+    pub(crate) fn require_room_for_changes(&self) -> Result<()> {
+        match self.room() {
+            Room::Plenty | Room::NoUploads => Ok(()),
+            Room::DeletesOnly => Err(RegistryError::NoSpace),
+        }
+    }
+}
+
+/// What the server can do at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Whether uploads have room.
+    pub uploads: bool,
+}

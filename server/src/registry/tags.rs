@@ -1,0 +1,94 @@
+//! Tags and their history.
+
+use super::access::{Administered, Readable};
+use super::{Registry, RegistryError, Result};
+use crate::domain::{Change, Tag};
+use crate::metadata::{HistoryRow, ManifestFacts, MetadataError, Package, Page, TagRow};
+
+/// A tag with the manifest it points to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagDetails {
+    /// The tag.
+    pub row: TagRow,
+    /// The manifest.
+    pub manifest: ManifestFacts,
+}
+
+impl Registry {
+    /// A page of a package's tags, in the order the specification demands.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn tags(&self, access: &Readable, page: Page) -> Result<Vec<TagRow>> {
+        Ok(self.metadata.tags(access.package.id, page).await?)
+    }
+
+    /// The same, for a package addressed by id.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn package_tags(
+        &self,
+        access: &Administered<Package>,
+        page: Page,
+    ) -> Result<Vec<TagDetails>> {
+        let package = access.subject.id;
+        let mut details = Vec::new();
+        for row in self.metadata.tags(package, page).await? {
+            let reference = crate::domain::Reference::Digest(row.digest);
+            // A tag deleted between the two reads is left out.
+            if let Some(manifest) = self.metadata.manifest_facts(package, &reference).await? {
+                details.push(TagDetails { row, manifest });
+            }
+        }
+        Ok(details)
+    }
+
+    /// One tag with its manifest.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    pub async fn package_tag(
+        &self,
+        access: &Administered<Package>,
+        tag: &Tag,
+    ) -> Result<TagDetails> {
+        let missing = || RegistryError::NotFound(format!("tag {tag}"));
+        let package = access.subject.id;
+        let reference = crate::domain::Reference::Tag(tag.clone());
+        let manifest = self.metadata.manifest_facts(package, &reference).await?;
+        let manifest = manifest.ok_or_else(missing)?;
+        let row = self.metadata.tag(package, tag).await?.ok_or_else(missing)?;
+        Ok(TagDetails { row, manifest })
+    }
+
+    /// Deletes one tag of a package addressed by id; the proof must be for
+    /// [`Action::Delete`](crate::domain::Action::Delete).
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`].
+    pub async fn delete_package_tag(
+        &self,
+        access: &Administered<Package>,
+        change: &Change,
+        tag: &Tag,
+    ) -> Result<()> {
+        match self.metadata.delete_tag(change, access.subject.id, tag).await {
+            Err(MetadataError::NotFound) => Err(RegistryError::NotFound(format!("tag {tag}"))),
+            other => Ok(other?),
+        }
+    }
+
+    /// What happened to a package's tags, newest first.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn history(
+        &self,
+        access: &Administered<Package>,
+        tag: Option<&Tag>,
+        limit: usize,
+    ) -> Result<Vec<HistoryRow>> {
+        Ok(self.metadata.history(access.subject.id, tag, limit).await?)
+    }
+}

@@ -1,0 +1,200 @@
+//! Upload sessions (distribution-spec, "Pushing blobs").
+//!
+//! Invariant: a session is used only by the principal that began it, in the package it was begun in;
+//! to anybody else it does not exist (CVE-2026-32589). A blob becomes visible by one metadata
+//! transaction after its object is durable, and the right to push is looked up again just before.
+
+use super::access::Writable;
+use super::{Registry, RegistryError, Result};
+use crate::blobs::{BlobError, ByteStream};
+use crate::domain::{Algorithm, Change, Digest, ObjectKey, UploadId};
+use crate::metadata::{MetadataError, NewUpload, Upload};
+
+/// Where an upload stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadStatus {
+    /// The session.
+    pub id: UploadId,
+    /// How many bytes are safely stored.
+    pub offset: u64,
+}
+
+/// A piece of a blob, as its headers announce it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chunk {
+    /// The first byte's offset, from `Content-Range`.
+    pub at: Option<u64>,
+    /// The number of bytes, from `Content-Range` or `Content-Length`.
+    pub length: Option<u64>,
+}
+
+impl Registry {
+    /// Begins an upload.
+    ///
+    /// # Errors
+    /// [`RegistryError::NoSpace`] below the soft mark of free space.
+    pub async fn start_upload(
+        &self,
+        access: &Writable,
+        change: &Change,
+        algorithm: Algorithm,
+    ) -> Result<UploadStatus> {
+        self.require_room_for_uploads()?;
+        let id = UploadId::random();
+        self.blobs.create_upload(id, algorithm, self.clock.now()).await?;
+        let upload = NewUpload { id, owner: access.caller.principal.key() };
+        if let Err(error) = self.metadata.start_upload(change, &access.target, upload).await {
+            self.discard_upload(id).await;
+            return Err(error.into());
+        }
+        Ok(UploadStatus { id, offset: 0 })
+    }
+
+    /// Where an upload stands.
+    ///
+    /// # Errors
+    /// [`RegistryError::UploadUnknown`].
+    pub async fn upload_status(&self, access: &Writable, id: UploadId) -> Result<UploadStatus> {
+        self.own_upload(access, id).await?;
+        Ok(UploadStatus { id, offset: self.blobs.upload_offset(id).await? })
+    }
+
+    /// Adds a chunk.
+    ///
+    /// # Errors
+    /// [`RegistryError::UploadOffset`] if the chunk does not begin where the upload ends,
+    /// [`RegistryError::UploadSize`] if it is not as long as announced.
+    pub async fn append_chunk(
+        &self,
+        access: &Writable,
+        id: UploadId,
+        chunk: Chunk,
+        body: ByteStream,
+    ) -> Result<UploadStatus> {
+        self.require_room_for_uploads()?;
+        let upload = self.own_upload(access, id).await?;
+        let offset = self.append(&upload, chunk, body).await?;
+        Ok(UploadStatus { id, offset })
+    }
+
+    /// Adds the last chunk, if any, and makes the upload a blob of the package.
+    ///
+    /// # Errors
+    /// [`RegistryError::DigestMismatch`] ends the session.
+    pub async fn finish_upload(
+        &self,
+        access: &Writable,
+        change: &Change,
+        id: UploadId,
+        digest: &Digest,
+        last: Option<(Chunk, ByteStream)>,
+    ) -> Result<()> {
+        self.require_room_for_changes()?;
+        let upload = self.own_upload(access, id).await?;
+        if let Some((chunk, body)) = last {
+            self.require_room_for_uploads()?;
+            self.append(&upload, chunk, body).await?;
+        }
+        self.still_writable(access).await?;
+        let object = match self.blobs.finish(id, digest).await {
+            Ok(object) => object,
+            Err(error @ BlobError::Digest { .. }) => {
+                self.metadata.end_upload(id).await?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match self.metadata.finish_upload(change, id, digest, object.key, object.size).await {
+            Ok(finished) => {
+                if let Some(loser) = finished.loser {
+                    self.remove_doomed(loser).await;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // Refused for good: nothing will ever name the object. After a storage fault the
+                // row may be there, so the object stays and start-up sorts it out.
+                if matches!(error, MetadataError::NotFound) {
+                    self.remove_unnamed(object.key).await;
+                    return Err(RegistryError::UploadUnknown);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Ends an upload without a blob.
+    ///
+    /// # Errors
+    /// [`RegistryError::UploadUnknown`].
+    pub async fn cancel_upload(&self, access: &Writable, id: UploadId) -> Result<()> {
+        self.own_upload(access, id).await?;
+        match self.blobs.cancel_upload(id).await {
+            Ok(()) | Err(BlobError::UnknownUpload(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(self.metadata.end_upload(id).await?)
+    }
+
+    async fn append(&self, upload: &Upload, chunk: Chunk, body: ByteStream) -> Result<u64> {
+        let before = self.blobs.upload_offset(upload.id).await?;
+        let at = chunk.at.unwrap_or(before);
+        if at != before {
+            return Err(RegistryError::UploadOffset { actual: before });
+        }
+        let most = self.limits.blob_bytes;
+        let announced = chunk.length.and_then(|length| at.checked_add(length));
+        if let (Some(most), Some(end)) = (most, announced)
+            && end > most
+        {
+            return Err(RegistryError::BlobTooLarge(most));
+        }
+        self.check_duration(upload)?;
+        let offset = self.blobs.append(upload.id, Some(at), most, body).await?;
+        match chunk.length {
+            Some(said) if offset - at != said => {
+                Err(RegistryError::UploadSize { actual: offset - at, said })
+            }
+            _ => Ok(offset),
+        }
+    }
+
+    fn check_duration(&self, upload: &Upload) -> Result<()> {
+        match self.limits.upload_duration {
+            Some(most) if self.clock.now().since(upload.started.at) > most => {
+                Err(RegistryError::UploadExpired(most.as_secs()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn own_upload(&self, access: &Writable, id: UploadId) -> Result<Upload> {
+        let upload = self.metadata.upload(id).await?.ok_or(RegistryError::UploadUnknown)?;
+        let own = Some(upload.package) == access.package()
+            && upload.owner == access.caller.principal.key();
+        if own { Ok(upload) } else { Err(RegistryError::UploadUnknown) }
+    }
+
+    async fn discard_upload(&self, id: UploadId) {
+        if let Err(error) = self.blobs.cancel_upload(id).await {
+            tracing::warn!(upload = %id, error = %error, "an unrecorded upload was not removed; start-up will");
+        }
+    }
+
+    /// Removes an object whose row is doomed and due.
+    pub(super) async fn remove_doomed(&self, key: ObjectKey) {
+        let removed = match self.blobs.delete(key).await {
+            Ok(()) => self.metadata.forget_doomed(&[key]).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(object = %key, error, "a doomed object was not removed yet; it stays in the list");
+        }
+    }
+
+    async fn remove_unnamed(&self, key: ObjectKey) {
+        if let Err(error) = self.blobs.delete(key).await {
+            tracing::warn!(object = %key, error = %error, "an unnamed object was not removed; start-up sets it aside");
+        }
+    }
+}

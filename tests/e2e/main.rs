@@ -1,0 +1,17 @@
+//! End-to-end tests: the built server and pipe, and the container clients people use.
+//!
+//! One binary, one module for each part of the contract. Each test has a server, ports and folders of
+//! its own, so that they run side by side; heavy ones take turns.
+
+mod admin_cli;
+mod bad_input;
+mod bad_input_pipe;
+mod clients;
+mod crash;
+mod examples;
+mod memory;
+mod protocol;
+mod quickstart;
+mod roles;
+mod world;
+mod scratch;

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Brings what building and testing need: a C compiler and the container clients.
+# Installs as root on Debian and its relatives; elsewhere says what is missing and ends with 1.
+set -euo pipefail
+
+# Daemons live in the sbin folders, which an ordinary user's path leaves out.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+# program:package, in Debian's names.
+needed=(cc:gcc buildah:buildah docker:docker.io dockerd:docker.io podman:podman skopeo:skopeo)
+
+missing_programs=()
+missing_packages=()
+
+add_package() {
+    local package
+    for package in "${missing_packages[@]:-}"; do
+        [ "$package" = "$1" ] && return
+    done
+    missing_packages+=("$1")
+}
+
+for pair in "${needed[@]}"; do
+    program=${pair%%:*}
+    if ! command -v "$program" >/dev/null 2>&1; then
+        missing_programs+=("$program")
+        add_package "${pair##*:}"
+    fi
+done
+# The compiler may be there without the C library's headers, which is found out only by compiling.
+if ! printf '#include <stdlib.h>\n' | cc -fsyntax-only -x c - >/dev/null 2>&1; then
+    missing_programs+=("stdlib.h")
+    add_package libc6-dev
+fi
+
+if [ ${#missing_packages[@]} -eq 0 ]; then
+    exit 0
+fi
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+    echo "missing: ${missing_programs[*]}" >&2
+    echo "On Debian: apt-get install --no-install-recommends ${missing_packages[*]}" >&2
+    exit 1
+fi
+
+echo "installing ${missing_packages[*]}"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq </dev/null
+# From Debian 13 on, the docker command is a package of its own.
+if apt-cache show docker-cli >/dev/null 2>&1 && ! command -v docker >/dev/null 2>&1; then
+    add_package docker-cli
+fi
+apt-get install -y -qq --no-install-recommends "${missing_packages[@]}" </dev/null

@@ -1,0 +1,23 @@
+//! Harness for tests that run real processes: the built server, the built pipe and the container clients people use.
+//!
+//! Everything here talks to the product from outside, by HTTP, environment and files. It must not
+//! know the product's crates, so that no type of theirs can hide a wire mistake. A helper that cannot
+//! do its work panics with the command, its output and the server's log: a test that cannot be set up
+//! has failed.
+
+pub mod clients;
+pub mod disk;
+pub mod dockerd;
+pub mod environment;
+pub mod guardian;
+pub mod http;
+pub mod images;
+pub mod manifest;
+pub mod oracle;
+pub mod payload;
+pub mod pipe;
+pub mod poll;
+pub mod process;
+pub mod raw;
+pub mod rest;
+pub mod server;
