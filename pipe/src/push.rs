@@ -3,9 +3,8 @@
 //! Invariant: the stages of the plan are kept; the first failure ends the push.
 //! Must not know: how a blob is sent.
 
-use std::time::Instant;
-
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::Instant;
 
 use crate::client::{Registry, Sent};
 use crate::error::Error;

@@ -92,11 +92,17 @@ impl Matrix {
     /// Pushes to one package and then to another; returns the digest reported both times.
     async fn push_twice(&self, client: &Client) -> String {
         let name = client.name();
-        let first = client.push(&self.image, &self.world.reference(&format!("from-{name}"), "1")).await;
+        let first =
+            client.push(&self.image, &self.world.reference(&format!("from-{name}"), "1")).await;
         let objects = self.world.server.objects().len();
-        let second = client.push(&self.image, &self.world.reference(&format!("again-{name}"), "1")).await;
+        let second =
+            client.push(&self.image, &self.world.reference(&format!("again-{name}"), "1")).await;
         assert_eq!(first, second, "{name} reports one digest for one image");
-        assert_eq!(self.world.server.objects().len(), objects, "{name}: shared layers are one object");
+        assert_eq!(
+            self.world.server.objects().len(),
+            objects,
+            "{name}: shared layers are one object"
+        );
         self.check_stored(&format!("from-{name}"), &first).await;
         first
     }
@@ -106,7 +112,11 @@ impl Matrix {
         let objects = self.world.server.objects().len();
         let second = self.push_by_pipe("again-pipe").await;
         assert_eq!(first, second, "the pipe reports one digest for one image");
-        assert_eq!(self.world.server.objects().len(), objects, "pipe: shared layers are one object");
+        assert_eq!(
+            self.world.server.objects().len(),
+            objects,
+            "pipe: shared layers are one object"
+        );
         self.check_stored("from-pipe", &first).await;
         first
     }
@@ -114,7 +124,10 @@ impl Matrix {
     async fn push_by_pipe(&self, package: &str) -> String {
         let local = format!("{package}:1");
         let _ = self.clients[0].run(&["tag", &self.image.reference, &local]).await;
-        PipeRun::push(&self.docker_host, &self.world.server, &self.token, &local).finish().await.digest()
+        PipeRun::push(&self.docker_host, &self.world.server, &self.token, &local)
+            .finish()
+            .await
+            .digest()
     }
 
     /// The registry names the digest that the client reported, over three layers.

@@ -9,6 +9,7 @@ mod pusher;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -79,11 +80,7 @@ impl Shared {
     }
 }
 
-async fn kill_until_done(
-    server: &mut Server,
-    shared: &Shared,
-    clients: &mut JoinSet<()>,
-) -> usize {
+async fn kill_until_done(server: &mut Server, shared: &Shared, clients: &mut JoinSet<()>) -> usize {
     let mut random = Random::new(shared.seed ^ 0x4B11);
     let mut kills = 0;
     loop {
@@ -121,7 +118,10 @@ async fn at_rest(world: &mut World, shared: &Shared) {
         ledger.nameless_uploads()
     );
     for name in names {
-        assert!(is_known_upload(&world.raw(), &name).await, "the files of {name} belong to no upload");
+        assert!(
+            is_known_upload(&world.raw(), &name).await,
+            "the files of {name} belong to no upload"
+        );
     }
     poll::until("one file for each blob", SWEEP_LIMIT, async || {
         let (files, blobs) = (world.server.objects().len(), ledger.objects());
@@ -135,7 +135,11 @@ async fn at_rest(world: &mut World, shared: &Shared) {
 
 /// Names of the uploads that have files, whatever else a file's name says.
 fn upload_names(server: &Server) -> BTreeSet<String> {
-    server.unfinished().iter().filter_map(|path| path.file_stem()?.to_str().map(str::to_owned)).collect()
+    let name = |path: &PathBuf| {
+        let file = path.file_name()?.to_str()?;
+        Some(file.split('.').next().unwrap_or(file).to_owned())
+    };
+    server.unfinished().iter().filter_map(name).collect()
 }
 
 async fn is_known_upload(raw: &Raw, name: &str) -> bool {

@@ -42,7 +42,8 @@ async fn the_pipes_memory_does_not_follow_the_size_of_a_layer() {
     let sizes: &[u64] = if environment::is_soak() { &[NORMAL, LARGE] } else { &[NORMAL] };
     for (size, seed) in sizes.iter().zip(1..) {
         let image = images::build(&docker, "large:1", seed, &[1000, 1000, *size]).await;
-        let outcome = PipeRun::push(&daemon.host(), &world.server, &token, "large:1").finish().await;
+        let outcome =
+            PipeRun::push(&daemon.host(), &world.server, &token, "large:1").finish().await;
         docker.forget_images(&image).await;
         let pushed = world.raw().head("/v2/acme/large/manifests/1").await.expect(200);
         assert_eq!(pushed.header("docker-content-digest"), outcome.digest());

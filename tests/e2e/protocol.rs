@@ -26,10 +26,7 @@ async fn without_a_credential_the_challenge_names_our_own_token_endpoint() {
 async fn the_challenge_does_not_follow_a_forged_host_header() {
     let world = World::with_packages(&[]).await;
     let answer = answered(
-        world
-            .anonymous()
-            .send(Method::GET, "/v2/", &[("host", "evil.example")], "")
-            .await,
+        world.anonymous().send(Method::GET, "/v2/", &[("host", "evil.example")], "").await,
     );
     let challenge = answer.expect(401).header("www-authenticate");
     assert!(!challenge.contains("evil.example"), "{challenge}");
@@ -39,10 +36,7 @@ async fn the_challenge_does_not_follow_a_forged_host_header() {
 async fn basic_authentication_opens_the_registry() {
     let world = World::with_packages(&[]).await;
     let answer = world.raw().get("/v2/").await.expect(200);
-    assert_eq!(
-        answer.header("docker-distribution-api-version"),
-        "registry/2.0"
-    );
+    assert_eq!(answer.header("docker-distribution-api-version"), "registry/2.0");
     let wrong = Raw::basic(&world.server.url(), ADMIN, "not the password");
     wrong.get("/v2/").await.refused(401, "UNAUTHORIZED");
 }
@@ -50,9 +44,8 @@ async fn basic_authentication_opens_the_registry() {
 #[tokio::test]
 async fn a_token_from_get_and_from_post_pushes_and_pulls() {
     let world = World::with_packages(&["shop-api"]).await;
-    for (number, token) in [token_by_get(&world).await, token_by_post(&world).await]
-        .into_iter()
-        .enumerate()
+    for (number, token) in
+        [token_by_get(&world).await, token_by_post(&world).await].into_iter().enumerate()
     {
         let raw = Raw::bearer(&world.server.url(), &token);
         let _ = raw.get("/v2/").await.expect(200);
@@ -78,12 +71,7 @@ async fn a_token_for_pulling_does_not_push() {
 async fn a_blob_sent_in_any_style_is_the_same_blob() {
     let world = World::with_packages(&["shop-api"]).await;
     let raw = world.raw();
-    let styles = [
-        Style::Single,
-        Style::Put,
-        Style::Streamed,
-        Style::Chunked(100_000),
-    ];
+    let styles = [Style::Single, Style::Put, Style::Streamed, Style::Chunked(100_000)];
     for (style, seed) in styles.into_iter().zip(1..) {
         let payload = Payload::new(seed, 350_001);
         let created = answered(raw.upload("acme/shop-api", &payload, style).await).expect(201);
@@ -268,10 +256,9 @@ async fn an_upload_goes_on_after_a_clean_restart() {
 
     let status = answered(raw.upload_status(&location(&sent)).await).expect(204);
     assert_eq!(last_byte(&status), Some(899_999), "a clean stop loses nothing");
-    let rest = answered(
-        raw.append_chunk(&location(&status), &payload, 900_000, payload.length()).await,
-    )
-    .expect(202);
+    let rest =
+        answered(raw.append_chunk(&location(&status), &payload, 900_000, payload.length()).await)
+            .expect(202);
     let _ = answered(raw.finish_upload(&location(&rest), &payload.digest(), "").await).expect(201);
     let pulled = raw.get(&blob_path("acme/shop-api", &payload)).await.expect(200);
     assert_eq!(pulled.body, payload.bytes());

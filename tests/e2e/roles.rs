@@ -127,7 +127,11 @@ async fn a_private_package_and_a_missing_one_look_the_same() {
             let missing = raw.get(&format!("/v2/acme/absent/{path}")).await;
             let elsewhere = raw.get(&format!("/v2/nowhere/absent/{path}")).await;
             assert_eq!(shape(&hidden, "acme/secret"), shape(&missing, "acme/absent"), "{path}");
-            assert_eq!(shape(&hidden, "acme/secret"), shape(&elsewhere, "nowhere/absent"), "{path}");
+            assert_eq!(
+                shape(&hidden, "acme/secret"),
+                shape(&elsewhere, "nowhere/absent"),
+                "{path}"
+            );
         }
         let hidden = answered(raw.start_upload("acme/secret").await);
         let missing = answered(raw.start_upload("acme/absent").await);
@@ -156,9 +160,11 @@ async fn a_push_creates_a_package_only_for_those_whom_the_workspace_lets() {
         world.admin.user(user, PASSWORD).await;
         world.admin.permit("acme", "shop", user, role).await;
     }
-    for (setting, allowed) in
-        [("never", [false, false, false]), ("admins", [true, false, false]), ("writers", [true, true, false])]
-    {
+    for (setting, allowed) in [
+        ("never", [false, false, false]),
+        ("admins", [true, false, false]),
+        ("writers", [true, true, false]),
+    ] {
         world
             .admin
             .settings("acme", json!({"create_on_push": setting, "default_repository": "shop"}))
@@ -170,7 +176,11 @@ async fn a_push_creates_a_package_only_for_those_whom_the_workspace_lets() {
             if allowed {
                 let _ = started.expect(202);
             } else {
-                assert!(matches!(started.status, 403 | 404), "{setting} {user}: {}", started.status);
+                assert!(
+                    matches!(started.status, 403 | 404),
+                    "{setting} {user}: {}",
+                    started.status
+                );
             }
             let query = format!("/workspaces/acme/packages?name=new-{setting}-{user}");
             let found = !items(&world.admin.fetch(&query).await).is_empty();

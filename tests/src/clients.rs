@@ -49,11 +49,10 @@ impl Client {
             Kind::Docker => Dockerd::shared().await?.host(),
             Kind::Buildah | Kind::Podman | Kind::Skopeo => String::new(),
         };
-        Some(Self {
-            kind,
-            home: temporary_directory(kind.program()),
-            docker_host,
-        })
+        let client = Self { kind, home: temporary_directory(kind.program()), docker_host };
+        // Some of them take a file that is named, but absent, for a mistake.
+        fs::write(client.authfile(), "{}").expect("our own folder is writable");
+        Some(client)
     }
 
     /// The program's name.
@@ -94,10 +93,7 @@ impl Client {
             arguments.push("--tls-verify=false");
         }
         arguments.extend(["--username", &credential.username, "--password-stdin", authority]);
-        self.command(&arguments)
-            .input(&credential.secret)
-            .finish()
-            .await
+        self.command(&arguments).input(&credential.secret).finish().await
     }
 
     /// Pushes an image to `target`; returns the digest that the client reports.
@@ -118,9 +114,7 @@ impl Client {
             Kind::Buildah | Kind::Podman => {
                 let _ = self.run(&["pull", "--quiet", &archive]).await;
                 let source = &image.reference;
-                let _ = self
-                    .run(&["push", "--tls-verify=false", &option, source, &remote])
-                    .await;
+                let _ = self.run(&["push", "--tls-verify=false", &option, source, &remote]).await;
             }
             Kind::Skopeo => {
                 let _ = self

@@ -85,9 +85,6 @@ impl SmallFileSystem {
 impl Drop for SmallFileSystem {
     fn drop(&mut self) {
         // Lazily: a server that still stops may hold a file open, and the guardian tries again anyway.
-        let _ = std::process::Command::new("umount")
-            .arg("-l")
-            .arg(self.directory.path())
-            .status();
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.directory.path()).status();
     }
 }

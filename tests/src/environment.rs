@@ -60,9 +60,7 @@ pub fn seed() -> u64 {
             .parse()
             .unwrap_or_else(|_| panic!("STANDPIPE_SEED must be a whole number, not {text:?}"));
     }
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::from(since_epoch.subsec_nanos()) ^ (since_epoch.as_secs() << 20)
 }
 

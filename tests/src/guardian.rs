@@ -38,6 +38,10 @@ fn tell(verb: &str, value: &str) {
     writeln!(input, "{verb} {value}").expect("the guardian shell lives as long as this process");
 }
 
+#[expect(
+    clippy::zombie_processes,
+    reason = "the shell outlives this process on purpose, so nobody here can wait for it"
+)]
 fn shell() -> &'static Mutex<ChildStdin> {
     static SHELL: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     SHELL.get_or_init(|| {

@@ -22,10 +22,7 @@ impl Answer {
     ///
     /// # Errors
     /// When the connection breaks before the body is complete.
-    pub async fn read(
-        asked: String,
-        response: reqwest::Response,
-    ) -> Result<Self, reqwest::Error> {
+    pub async fn read(asked: String, response: reqwest::Response) -> Result<Self, reqwest::Error> {
         Ok(Self {
             asked,
             status: response.status().as_u16(),
@@ -58,33 +55,20 @@ impl Answer {
     #[track_caller]
     pub fn refused(self, status: u16, code: &str) {
         let answer = self.expect(status);
-        assert_eq!(
-            answer.error_code(),
-            code,
-            "{}: {}",
-            answer.asked,
-            answer.text()
-        );
+        assert_eq!(answer.error_code(), code, "{}: {}", answer.asked, answer.text());
     }
 
     /// Code of the first error in an OCI error body; empty when there is none.
     #[must_use]
     pub fn error_code(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
-        body["errors"][0]["code"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        body["errors"][0]["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// One header as text; empty when absent.
     #[must_use]
     pub fn header(&self, name: &str) -> String {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
     }
 
     /// The body as JSON.

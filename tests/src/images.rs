@@ -47,9 +47,7 @@ pub async fn build(docker: &Client, reference: &str, seed: u64, sizes: &[u64]) -
     let context_name = context.to_string_lossy();
     let _ = docker.run(&["build", "--tag", reference, &context_name]).await;
     fs::remove_dir_all(&context).expect("our own folder can be removed");
-    let id = docker
-        .run(&["image", "inspect", "--format={{.Id}}", reference])
-        .await;
+    let id = docker.run(&["image", "inspect", "--format={{.Id}}", reference]).await;
     let archive = folder.path().join("image.tar");
     let archive_name = archive.to_string_lossy();
     let _ = docker.run(&["save", "--output", &archive_name, reference]).await;
@@ -78,11 +76,8 @@ pub fn oci_layout(directory: &Path, seed: u64, architectures: &[&str]) -> String
     let digest = index["digest"].as_str().unwrap_or_default().to_owned();
     let top = json!({"schemaVersion": 2, "manifests": [index]});
     fs::write(directory.join("index.json"), top.to_string()).expect("our own folder is writable");
-    fs::write(
-        directory.join("oci-layout"),
-        r#"{"imageLayoutVersion":"1.0.0"}"#,
-    )
-    .expect("our own folder is writable");
+    fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)
+        .expect("our own folder is writable");
     digest
 }
 
@@ -114,9 +109,7 @@ fn layer(seed: u64) -> (Vec<u8>, String) {
         .expect("writing to memory cannot fail");
     let archive = archive.into_inner().expect("writing to memory cannot fail");
     let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
-    packer
-        .write_all(&archive)
-        .expect("writing to memory cannot fail");
+    packer.write_all(&archive).expect("writing to memory cannot fail");
     let packed = packer.finish().expect("writing to memory cannot fail");
     (packed, digest_of(&archive))
 }

@@ -17,20 +17,15 @@ impl Manifest {
     /// Any JSON under any type, for manifests that are wrong on purpose.
     #[must_use]
     pub fn of(media_type: &str, content: &Value) -> Self {
-        Self {
-            media_type: media_type.to_owned(),
-            bytes: content.to_string().into_bytes(),
-        }
+        Self { media_type: media_type.to_owned(), bytes: content.to_string().into_bytes() }
     }
 
     /// An image manifest over the config of [`Manifest::config`] and these layers.
     #[must_use]
     pub fn image(seed: u64, layers: &[Payload]) -> Self {
         let config = Self::config(seed, layers);
-        let layers: Vec<Value> = layers
-            .iter()
-            .map(|layer| descriptor(LAYER, &layer.digest(), layer.length()))
-            .collect();
+        let layers: Vec<Value> =
+            layers.iter().map(|layer| descriptor(LAYER, &layer.digest(), layer.length())).collect();
         let config = descriptor(CONFIG, &digest_of(&config), config.len() as u64);
         Self::of(
             IMAGE,
@@ -53,25 +48,19 @@ impl Manifest {
 
     /// An index over these manifests, one platform each.
     #[must_use]
-    pub fn index(children: &[Manifest]) -> Self {
+    pub fn index(children: &[Self]) -> Self {
         let architectures = ["amd64", "arm64", "s390x", "ppc64le"];
         let children: Vec<Value> = children
             .iter()
             .zip(architectures)
             .map(|(child, architecture)| {
-                let mut entry = descriptor(
-                    &child.media_type,
-                    &child.digest(),
-                    child.bytes.len() as u64,
-                );
+                let mut entry =
+                    descriptor(&child.media_type, &child.digest(), child.bytes.len() as u64);
                 entry["platform"] = json!({"architecture": architecture, "os": "linux"});
                 entry
             })
             .collect();
-        Self::of(
-            INDEX,
-            &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}),
-        )
+        Self::of(INDEX, &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": children}))
     }
 
     /// Its digest.

@@ -25,19 +25,14 @@ impl<K: Clone + Debug + Ord, V: Clone + Debug + PartialEq> Facts<K, V> {
     /// No facts yet: everything holds `initial`, for example "absent".
     #[must_use]
     pub fn new(kind: &'static str, initial: V) -> Self {
-        Self {
-            kind,
-            registers: BTreeMap::new(),
-            initial,
-        }
+        Self { kind, registers: BTreeMap::new(), initial }
     }
 
     /// A request that would make `key` hold `value` is about to be sent.
     pub fn attempt(&mut self, key: K, value: V) {
         let initial = self.initial.clone();
-        let register = self.registers.entry(key).or_insert_with(|| Register {
-            possible: vec![initial],
-        });
+        let register =
+            self.registers.entry(key).or_insert_with(|| Register { possible: vec![initial] });
         if !register.possible.contains(&value) {
             register.possible.push(value);
         }

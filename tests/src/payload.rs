@@ -64,11 +64,7 @@ impl Payload {
             block.extend_from_slice(&random.next_u64().to_le_bytes());
         }
         block.truncate(size);
-        Self {
-            seed,
-            length,
-            block: block.freeze(),
-        }
+        Self { seed, length, block: block.freeze() }
     }
 
     /// How many bytes there are.

@@ -39,25 +39,16 @@ impl PipeRun {
         let folder = temporary_directory("step");
         let clone = folder.path().join("build");
         fs::create_dir(&clone).expect("our own folder is writable");
-        let mut run = Self {
-            folder,
-            variables: Vec::new(),
-        };
+        let mut run = Self { folder, variables: Vec::new() };
         for (name, value) in STEP {
             run = run.set(name, value);
         }
-        run.set("BITBUCKET_CLONE_DIR", &clone.to_string_lossy())
-            .set("DOCKER_HOST", docker_host)
+        run.set("BITBUCKET_CLONE_DIR", &clone.to_string_lossy()).set("DOCKER_HOST", docker_host)
     }
 
     /// A run that pushes local `image` to `server` with the step's own credential pair.
     #[must_use]
-    pub fn push(
-        docker_host: &str,
-        server: &Server,
-        credential: &Credential,
-        image: &str,
-    ) -> Self {
+    pub fn push(docker_host: &str, server: &Server, credential: &Credential, image: &str) -> Self {
         Self::new(docker_host)
             .set("REGISTRY", server.authority())
             .set("BITBUCKET_PACKAGES_USERNAME", &credential.username)
@@ -144,11 +135,7 @@ impl PipeOutcome {
         let digests = self.digests();
         let first = digests.first().cloned();
         let first = first.unwrap_or_else(|| panic!("no digest in {}", self.finished));
-        assert!(
-            digests.iter().all(|digest| *digest == first),
-            "{digests:?}: {}",
-            self.finished
-        );
+        assert!(digests.iter().all(|digest| *digest == first), "{digests:?}: {}", self.finished);
         first
     }
 
@@ -175,11 +162,8 @@ impl PipeOutcome {
 /// True for a path that a secret must never be found in.
 #[must_use]
 pub fn contains_text(path: &Path, secret: &str) -> bool {
-    fs::read(path).is_ok_and(|bytes| {
-        bytes
-            .windows(secret.len())
-            .any(|window| window == secret.as_bytes())
-    })
+    fs::read(path)
+        .is_ok_and(|bytes| bytes.windows(secret.len()).any(|window| window == secret.as_bytes()))
 }
 
 /// The fixed list that the platform passes to every pipe. What is unset arrives empty, not absent.

@@ -18,10 +18,9 @@ pub async fn until<T, E: Display>(
     loop {
         match probe().await {
             Ok(value) => return value,
-            Err(reason) => assert!(
-                start.elapsed() < limit,
-                "{what} did not happen within {limit:?}: {reason}"
-            ),
+            Err(reason) => {
+                assert!(start.elapsed() < limit, "{what} did not happen within {limit:?}: {reason}")
+            }
         }
         sleep(PAUSE).await;
     }

@@ -17,6 +17,7 @@ use crate::environment;
 pub struct Program {
     command: Command,
     input: Option<String>,
+    limit: Duration,
     shown: String,
 }
 
@@ -35,6 +36,7 @@ impl Program {
         Self {
             command,
             input: None,
+            limit: LIMIT,
             shown: program.as_ref().to_string_lossy().into_owned(),
         }
     }
@@ -72,10 +74,17 @@ impl Program {
         self
     }
 
+    /// Gives the program less time than [`LIMIT`].
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
     /// Runs the program to its end.
     ///
     /// # Panics
-    /// When it cannot be started or runs longer than [`LIMIT`].
+    /// When it cannot be started or runs longer than its limit.
     pub async fn finish(mut self) -> Finished {
         let mut child = self
             .command
@@ -85,9 +94,9 @@ impl Program {
             // A program that ends without reading all of it tells its own story by its exit code.
             let _ = pipe.write_all(text.as_bytes()).await;
         }
-        let output = timeout(LIMIT, child.wait_with_output())
+        let output = timeout(self.limit, child.wait_with_output())
             .await
-            .unwrap_or_else(|_| panic!("`{}` ran longer than {LIMIT:?}", self.shown))
+            .unwrap_or_else(|_| panic!("`{}` ran longer than {:?}", self.shown, self.limit))
             .unwrap_or_else(|error| panic!("cannot wait for `{}`: {error}", self.shown));
         Finished {
             command: self.shown,
@@ -129,10 +138,7 @@ impl Finished {
     #[must_use]
     #[track_caller]
     pub fn ended_with(self, code: i32) -> Self {
-        assert!(
-            self.code == Some(code),
-            "expected exit code {code} from {self}"
-        );
+        assert!(self.code == Some(code), "expected exit code {code} from {self}");
         self
     }
 

@@ -51,7 +51,8 @@ impl Raw {
     #[must_use]
     pub fn basic(url: &str, username: &str, password: &str) -> Self {
         use base64::Engine as _;
-        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
+        let pair =
+            base64::engine::general_purpose::STANDARD.encode(format!("{username}:{password}"));
         Self::anonymous(url).with_authorization(&format!("Basic {pair}"))
     }
 
@@ -130,8 +131,7 @@ impl Raw {
     /// When no whole answer came back.
     pub async fn start_upload(&self, name: &str) -> Result<Answer, NoAnswer> {
         let path = format!("/v2/{name}/blobs/uploads/");
-        self.send(Method::POST, &path, &[("content-length", "0")], "")
-            .await
+        self.send(Method::POST, &path, &[("content-length", "0")], "").await
     }
 
     /// Sends the bytes from `start` up to, but without, `end` as one piece that says where it belongs.
@@ -242,10 +242,8 @@ impl Raw {
         payload: &Payload,
     ) -> Result<Answer, NoAnswer> {
         let length = payload.length().to_string();
-        let headers = [
-            ("content-length", length.as_str()),
-            ("content-type", "application/octet-stream"),
-        ];
+        let headers =
+            [("content-length", length.as_str()), ("content-type", "application/octet-stream")];
         let body = Body::wrap_stream(payload.stream(0, payload.length()));
         self.send(method, target, &headers, body).await
     }
@@ -289,8 +287,7 @@ impl Raw {
     ) -> Result<Answer, NoAnswer> {
         let path = format!("/v2/{name}/manifests/{reference}");
         let headers = [("content-type", manifest.media_type.as_str())];
-        self.send(Method::PUT, &path, &headers, manifest.bytes.clone())
-            .await
+        self.send(Method::PUT, &path, &headers, manifest.bytes.clone()).await
     }
 
     /// Fetches a manifest of any kind.
@@ -314,9 +311,7 @@ impl Raw {
         for layer in &layers {
             let _ = answered(self.upload(name, layer, Style::Put).await).expect(201);
         }
-        let location = answered(self.start_upload(name).await)
-            .expect(202)
-            .header("location");
+        let location = answered(self.start_upload(name).await).expect(202).header("location");
         let digest = crate::payload::digest_of(&config);
         let _ = answered(self.finish_upload(&location, &digest, config).await).expect(201);
         let _ = answered(self.put_manifest(name, tag, &manifest).await).expect(201);

@@ -42,20 +42,13 @@ impl Rest {
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let url = format!("{}/api/v1{path}", self.url);
         let asked = format!("{method} {url}");
-        let mut request = self
-            .client
-            .request(method, &url)
-            .basic_auth(&self.username, Some(&self.password));
+        let mut request =
+            self.client.request(method, &url).basic_auth(&self.username, Some(&self.password));
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request
-            .send()
-            .await
-            .unwrap_or_else(|error| panic!("{asked}: {error}"));
-        Answer::read(asked, response)
-            .await
-            .expect("an answer of the REST API arrives whole")
+        let response = request.send().await.unwrap_or_else(|error| panic!("{asked}: {error}"));
+        Answer::read(asked, response).await.expect("an answer of the REST API arrives whole")
     }
 
     /// `GET` that must succeed.
@@ -65,16 +58,12 @@ impl Rest {
 
     /// `POST` that must create something; returns the representation.
     pub async fn create(&self, path: &str, body: Value) -> Value {
-        self.call(Method::POST, path, Some(body))
-            .await
-            .expect(201)
-            .json()
+        self.call(Method::POST, path, Some(body)).await.expect(201).json()
     }
 
     /// Creates a workspace with one project `WEB` and in it the private repository `shop`.
     pub async fn workspace(&self, slug: &str) {
-        self.create("/workspaces", json!({"slug": slug, "name": slug}))
-            .await;
+        self.create("/workspaces", json!({"slug": slug, "name": slug})).await;
         let path = format!("/workspaces/{slug}/projects");
         self.create(&path, json!({"key": "WEB", "name": "Web"})).await;
         self.repository(slug, "shop", "private").await;
@@ -83,11 +72,7 @@ impl Rest {
     /// Changes settings of a workspace.
     pub async fn settings(&self, workspace: &str, settings: Value) {
         let _ = self
-            .call(
-                Method::PATCH,
-                &format!("/workspaces/{workspace}"),
-                Some(settings),
-            )
+            .call(Method::PATCH, &format!("/workspaces/{workspace}"), Some(settings))
             .await
             .expect(200);
     }
@@ -114,20 +99,14 @@ impl Rest {
 
     /// Creates a user; returns the calls as that user.
     pub async fn user(&self, username: &str, password: &str) -> Self {
-        self.create(
-            "/users",
-            json!({"username": username, "password": password}),
-        )
-        .await;
+        self.create("/users", json!({"username": username, "password": password})).await;
         Self::new(&self.url, username, password)
     }
 
     /// Gives a user a role on a repository.
     pub async fn permit(&self, workspace: &str, repository: &str, user: &str, role: &str) {
         let path = format!("/workspaces/{workspace}/repositories/{repository}/permissions/{user}");
-        let answer = self
-            .call(Method::PUT, &path, Some(json!({"role": role})))
-            .await;
+        let answer = self.call(Method::PUT, &path, Some(json!({"role": role}))).await;
         assert!(
             matches!(answer.status, 200 | 201 | 204),
             "{}: {} {}",
@@ -145,19 +124,13 @@ impl Rest {
                 json!({"name": "ci", "lifetime_seconds": 3600}),
             )
             .await;
-        Credential {
-            username: text_of(&token, "username"),
-            secret: text_of(&token, "token"),
-        }
+        Credential { username: text_of(&token, "username"), secret: text_of(&token, "token") }
     }
 
     /// The credential that this caller uses itself.
     #[must_use]
     pub fn credential(&self) -> Credential {
-        Credential {
-            username: self.username.clone(),
-            secret: self.password.clone(),
-        }
+        Credential { username: self.username.clone(), secret: self.password.clone() }
     }
 }
 

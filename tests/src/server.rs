@@ -15,6 +15,7 @@ use crate::disk::{files_below, temporary_directory};
 use crate::environment;
 use crate::guardian;
 use crate::poll;
+use crate::process::{Finished, Program};
 use crate::raw::Raw;
 use crate::rest::Rest;
 
@@ -60,6 +61,22 @@ impl Server {
         };
         server.start_again().await;
         server
+    }
+
+    /// Runs a server that is expected to refuse these options.
+    ///
+    /// # Panics
+    /// When it still runs after [`REFUSAL_LIMIT`].
+    pub async fn refused(data: &Path, config: Option<&Path>) -> Finished {
+        let program = Program::new(environment::server_binary())
+            .env("STANDPIPE_ADMIN_PASSWORD", ADMIN_PASSWORD)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args([data]);
+        let program = match config {
+            Some(path) => program.args(["--config".as_ref(), path.as_os_str()]),
+            None => program,
+        };
+        program.limit(REFUSAL_LIMIT).finish().await
     }
 
     /// Starts the stopped server on its old folder and port; returns the time until it was ready.
@@ -150,13 +167,14 @@ impl Server {
         Raw::basic(&self.url(), ADMIN, ADMIN_PASSWORD)
     }
 
-    /// Files that hold blobs.
+    /// Files that hold blobs: those in the two-digit folders of `blobs`.
     #[must_use]
     pub fn objects(&self) -> Vec<PathBuf> {
-        files_below(&self.data().join("blobs"))
-            .into_iter()
-            .filter(|path| !is_bookkeeping(path))
-            .collect()
+        let is_object = |path: &PathBuf| {
+            let folder = path.parent().and_then(Path::file_name);
+            folder.is_some_and(|name| name.len() == 2)
+        };
+        files_below(&self.data().join("blobs")).into_iter().filter(is_object).collect()
     }
 
     /// Files of uploads that are not finished.
@@ -168,7 +186,7 @@ impl Server {
     /// Files that a start found without a row.
     #[must_use]
     pub fn lost_and_found(&self) -> Vec<PathBuf> {
-        files_below(&self.data().join("lost+found"))
+        files_below(&self.data().join("blobs").join("lost+found"))
     }
 
     /// The most memory that the running process ever had resident, in bytes.
@@ -256,7 +274,8 @@ impl Drop for Server {
 /// The most memory that a process ever had resident, in bytes; `None` once it has ended.
 #[must_use]
 pub fn peak_memory_of(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
+    let status =
+        fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kibibytes: u64 = line.trim().trim_end_matches(" kB").trim().parse().ok()?;
     Some(kibibytes * 1024)
@@ -268,11 +287,6 @@ pub(crate) fn terminate(child: &Child) {
     let pid = pid.expect("the kernel gave a valid process id");
     // It may have ended by itself in this moment; waiting for it tells.
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-}
-
-/// Identity files beside the objects are named in plain words; objects carry generated keys.
-fn is_bookkeeping(path: &Path) -> bool {
-    path.extension().is_some()
 }
 
 #[expect(
@@ -291,6 +305,9 @@ pub const ADMIN: &str = "admin";
 
 /// Password that every server under test gives its first user.
 pub const ADMIN_PASSWORD: &str = "only-for-tests-on-loopback";
+
+/// A refusal needs no work, but the machine may be busy with other tests.
+pub const REFUSAL_LIMIT: Duration = Duration::from_secs(10);
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(70);

@@ -14,7 +14,7 @@ mod resolve;
 
 use std::sync::Arc;
 
-pub use self::endpoint::Endpoint;
+pub(crate) use self::endpoint::Endpoint;
 
 use self::daemon::Daemon;
 use crate::config::{Config, Tag};

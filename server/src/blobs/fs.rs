@@ -123,8 +123,10 @@ impl<F: Files> Shared<F> {
 
     fn set_aside(&self, key: ObjectKey) -> Result<(), BlobError> {
         let aside = self.layout.set_aside(key, self.clock.now());
-        let renamed = self.files.rename(&self.layout.object(key), &aside);
-        renamed.map_err(|error| missing_object(key, "set an object aside", error))?;
+        match self.files.rename(&self.layout.object(key), &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(|error| storage("set an object aside", error))?,
+        }
         let synced = self.files.sync_dir(&self.layout.lost_and_found);
         synced.map_err(|error| storage("make an object's new name durable", error))
     }

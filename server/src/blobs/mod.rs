@@ -97,7 +97,8 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<ObjectKey>, BlobError>;
 
-    /// Moves an object out of sight into `lost+found`, where it is kept for a while.
+    /// Moves an object out of sight into `lost+found`, where it is kept for a while. One that is not
+    /// there is out of sight.
     async fn set_aside(&self, key: ObjectKey) -> Result<(), BlobError>;
 
     /// Removes what was set aside before `before`; returns how many objects that were.

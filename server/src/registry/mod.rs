@@ -58,6 +58,8 @@ pub struct Registry {
     limits: Limits,
     pulls: Arc<pulls::PullCounter>,
     space: Option<SpaceWatch>,
+    /// Held for reading while an object has its name but not yet its row.
+    finishing: Arc<tokio::sync::RwLock<()>>,
 }
 
 impl Registry {
@@ -70,7 +72,8 @@ impl Registry {
         limits: Limits,
         space: Option<SpaceWatch>,
     ) -> Self {
-        Self { metadata, blobs, clock, limits, pulls: Arc::default(), space }
+        let (pulls, finishing) = Default::default();
+        Self { metadata, blobs, clock, limits, pulls, space, finishing }
     }
 
     /// The metadata store, for layers that own documents (accounts).

@@ -118,16 +118,28 @@ impl Registry {
         Ok(())
     }
 
-    /// Cleans up after an unclean stop. Runs before the port is open, so nothing is in flight.
+    /// Cleans up what an unclean stop left in the upload sessions. Runs before the port is open, so
+    /// nothing is in flight; the work is in proportion to the open uploads.
     ///
     /// # Errors
     /// Those of the storage.
-    pub async fn recover(&self, now: Timestamp) -> Result<StartupReport> {
+    pub async fn recover_uploads(&self) -> Result<StartupReport> {
+        let mut report = StartupReport::default();
+        self.match_uploads(&mut report).await?;
+        Ok(report)
+    }
+
+    /// Removes doomed objects, sets objects without a row aside, empties old `lost+found`. The work
+    /// is in proportion to all objects, so it runs beside the service. An object that just got its
+    /// name and not yet its row is not mistaken for an orphan: its upload holds `finishing`.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn sweep(&self) -> Result<StartupReport> {
         let mut report = StartupReport::default();
         self.remove_all_doomed(&mut report).await?;
-        self.match_uploads(&mut report).await?;
         self.set_orphans_aside(&mut report).await?;
-        let before = Timestamp(now.0.saturating_sub(Timestamp(0).plus(KEEP_LOST).0));
+        let before = Timestamp(self.clock.now().0.saturating_sub(Timestamp(0).plus(KEEP_LOST).0));
         self.blobs.empty_lost_and_found(before).await?;
         Ok(report)
     }
@@ -179,6 +191,7 @@ impl Registry {
             let page = self.blobs.objects(after, BATCH).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(*last);
+            let _none_finishing = self.finishing.write().await;
             let known = self.metadata.known_objects(&page).await?;
             for (key, known) in page.iter().zip(known) {
                 if !known {

@@ -96,6 +96,8 @@ impl Registry {
             self.append(&upload, chunk, body).await?;
         }
         self.still_writable(access).await?;
+        // Between the object's new name and its row, the start-up sweep must not look (startup.rs).
+        let _finishing = self.finishing.read().await;
         let object = match self.blobs.finish(id, digest).await {
             Ok(object) => object,
             Err(error @ BlobError::Digest { .. }) => {
@@ -112,8 +114,8 @@ impl Registry {
                 Ok(())
             }
             Err(error) => {
-                // Refused for good: nothing will ever name the object. After a storage fault the
-                // row may be there, so the object stays and start-up sorts it out.
+                // Refused for good: nothing names the object. After a storage fault the row may be
+                // there, so the object stays and the next start sorts it out.
                 if matches!(error, MetadataError::NotFound) {
                     self.remove_unnamed(object.key).await;
                     return Err(RegistryError::UploadUnknown);
@@ -192,9 +194,15 @@ impl Registry {
         }
     }
 
+    /// Removes an object that no row names; asks the rows once more first, because removing one
+    /// that is named would be loss.
     async fn remove_unnamed(&self, key: ObjectKey) {
+        match self.metadata.known_objects(&[key]).await.as_deref() {
+            Ok([false]) => {}
+            _ => return,
+        }
         if let Err(error) = self.blobs.delete(key).await {
-            tracing::warn!(object = %key, error = %error, "an unnamed object was not removed; start-up sets it aside");
+            tracing::warn!(object = %key, error = %error, "an unnamed object was not removed; the next start sets it aside");
         }
     }
 }

@@ -181,7 +181,8 @@ impl Ledger {
         let path = format!("/v2/{name}/blobs/{digest}");
         let method = if with_bytes { Method::GET } else { Method::HEAD };
         let sent = self.raw.send(method, &path, &[], "").await;
-        let answer = sent.map_err(|error| format!("blob {key:?} does not arrive whole: {error:?}"))?;
+        let answer =
+            sent.map_err(|error| format!("blob {key:?} does not arrive whole: {error:?}"))?;
         let present = presence(&answer)?;
         if present && with_bytes && digest_of(&answer.body) != *digest {
             return Err(format!("blob {key:?} has other bytes"));

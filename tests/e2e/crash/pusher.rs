@@ -286,7 +286,8 @@ fn image(config: &Payload, layers: &[Payload]) -> Manifest {
     let layers: Vec<_> =
         layers.iter().map(|layer| descriptor(LAYER, &layer.digest(), layer.length())).collect();
     let config = descriptor(CONFIG, &config.digest(), config.length());
-    let content = json!({"schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": layers});
+    let content =
+        json!({"schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": layers});
     Manifest::of(IMAGE, &content)
 }
 

@@ -74,9 +74,6 @@ pub trait OpenFile: fmt::Debug + Send + Sync + 'static {
 
     /// Makes the content and everything about the file durable.
     fn sync_all(&self) -> io::Result<()>;
-
-    /// Extends the file to `length` with space that is really taken from the disk.
-    fn allocate(&self, length: u64) -> io::Result<()>;
 }
 
 /// What is known about a name.
@@ -175,10 +172,5 @@ impl OpenFile for File {
 
     fn sync_all(&self) -> io::Result<()> {
         File::sync_all(self)
-    }
-
-    fn allocate(&self, length: u64) -> io::Result<()> {
-        let none = rustix::fs::FallocateFlags::empty();
-        Ok(rustix::fs::fallocate(self, none, 0, length)?)
     }
 }

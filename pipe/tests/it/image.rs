@@ -1,0 +1,205 @@
+//! Images as the engines export them.
+
+use std::io::Write as _;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+/// How the daemon exports an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// Engines up to 24.
+    Legacy,
+    /// Engines from 25, with the classic store: raw layers named by their diffID.
+    Oci,
+    /// The containerd store: layers as they were pulled or built.
+    Containerd,
+}
+
+/// A local image.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    pub(crate) names: Vec<String>,
+    pub(crate) layout: Layout,
+    /// Raw layers, bottom first.
+    pub(crate) layers: Vec<Vec<u8>>,
+    pub(crate) config: Vec<u8>,
+}
+
+impl Image {
+    pub(crate) fn new(name: &str, layout: Layout, layers: &[&[u8]]) -> Self {
+        let layers: Vec<Vec<u8>> = layers.iter().map(|layer| layer.to_vec()).collect();
+        let diff_ids: Vec<String> = layers.iter().map(|layer| digest(layer)).collect();
+        // Odd spacing: the configuration must be pushed as it is, not written anew.
+        let config = format!(
+            r#"{{"architecture":"amd64",  "os":"linux","config":{{"Cmd":["/app"]}},"rootfs":{{"type":"layers","diff_ids":{}}}}}"#,
+            json!(diff_ids)
+        );
+        Self { names: vec![name.to_owned()], layout, layers, config: config.into_bytes() }
+    }
+
+    pub(crate) fn diff_ids(&self) -> Vec<String> {
+        self.layers.iter().map(|layer| digest(layer)).collect()
+    }
+
+    pub(crate) fn id(&self) -> String {
+        match self.layout {
+            Layout::Legacy | Layout::Oci => digest(&self.config),
+            Layout::Containerd => digest(&self.manifest()),
+        }
+    }
+
+    /// The layers as the containerd store has them: gzip, but not ours.
+    pub(crate) fn stored(&self) -> Vec<Vec<u8>> {
+        self.layers.iter().map(|layer| foreign_gzip(layer)).collect()
+    }
+
+    /// The manifest that the containerd store has.
+    pub(crate) fn manifest(&self) -> Vec<u8> {
+        let layers: Vec<Value> = self
+            .stored()
+            .iter()
+            .map(|layer| {
+                json!({
+                    "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                    "digest": digest(layer),
+                    "size": layer.len(),
+                })
+            })
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+            "config": {
+                "mediaType": "application/vnd.docker.container.image.v1+json",
+                "digest": digest(&self.config),
+                "size": self.config.len(),
+            },
+            "layers": layers,
+        });
+        serde_json::to_vec_pretty(&manifest).unwrap()
+    }
+
+    pub(crate) fn export(&self) -> Vec<u8> {
+        match self.layout {
+            Layout::Legacy => self.export_legacy(),
+            Layout::Oci => self.export_layout(&self.layers, &[]),
+            Layout::Containerd => self.export_layout(&self.stored(), &[self.manifest()]),
+        }
+    }
+
+    /// Folders named by made-up IDs; a repeated layer is a link, which may come first.
+    fn export_legacy(&self) -> Vec<u8> {
+        let mut tar = Tar::new();
+        let mut paths = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let folder = format!("{:064x}", 1000 - index);
+            let last = self.layers.iter().rposition(|other| other == layer).unwrap();
+            tar.folder(&format!("{folder}/"));
+            tar.file(&format!("{folder}/VERSION"), b"1.0");
+            tar.file(&format!("{folder}/json"), b"{}");
+            if last == index {
+                tar.file(&format!("{folder}/layer.tar"), layer);
+            } else {
+                tar.link(
+                    &format!("{folder}/layer.tar"),
+                    &format!("../{:064x}/layer.tar", 1000 - last),
+                );
+            }
+            paths.push(format!("{folder}/layer.tar"));
+        }
+        let config = format!("{}.json", hex(&self.config));
+        tar.file(&config, &self.config);
+        tar.file("manifest.json", &self.list(&config, &paths));
+        tar.file("repositories", b"{}");
+        tar.finish()
+    }
+
+    fn export_layout(&self, layers: &[Vec<u8>], manifests: &[Vec<u8>]) -> Vec<u8> {
+        let blobs: Vec<&Vec<u8>> = layers.iter().chain([&self.config]).chain(manifests).collect();
+        let mut named: Vec<(String, &Vec<u8>)> =
+            blobs.iter().map(|blob| (format!("blobs/sha256/{}", hex(blob)), *blob)).collect();
+        named.sort();
+        named.dedup();
+        let mut tar = Tar::new();
+        tar.folder("blobs/");
+        tar.folder("blobs/sha256/");
+        for (name, blob) in &named {
+            tar.file(name, blob);
+        }
+        // As wrong as that of engine 25.0.0: nobody may rely on it.
+        tar.file("index.json", br#"{"schemaVersion":2,"manifests":[]}"#);
+        let config = format!("blobs/sha256/{}", hex(&self.config));
+        let paths: Vec<String> =
+            layers.iter().map(|layer| format!("blobs/sha256/{}", hex(layer))).collect();
+        tar.file("manifest.json", &self.list(&config, &paths));
+        tar.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+        tar.finish()
+    }
+
+    fn list(&self, config: &str, layers: &[String]) -> Vec<u8> {
+        json!([{"Config": config, "RepoTags": null, "Layers": layers}]).to_string().into_bytes()
+    }
+}
+
+struct Tar(tar::Builder<Vec<u8>>);
+
+impl Tar {
+    fn new() -> Self {
+        Self(tar::Builder::new(Vec::new()))
+    }
+
+    fn file(&mut self, name: &str, content: &[u8]) {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        self.0.append_data(&mut header, name, content).unwrap();
+    }
+
+    fn folder(&mut self, name: &str) {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        self.0.append_data(&mut header, name, std::io::empty()).unwrap();
+    }
+
+    fn link(&mut self, name: &str, target: &str) {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        self.0.append_link(&mut header, name, target).unwrap();
+    }
+
+    fn finish(self) -> Vec<u8> {
+        self.0.into_inner().unwrap()
+    }
+}
+
+/// Content for a layer: `length` bytes that hardly shrink.
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+pub(crate) fn foreign_gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder =
+        flate2::GzBuilder::new().mtime(7).write(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(bytes))
+}

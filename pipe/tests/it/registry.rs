@@ -1,0 +1,411 @@
+//! A registry in memory that keeps to the distribution-spec, until it is told not to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::image::digest;
+
+pub(crate) const USER: &str = "ann";
+pub(crate) const PASSWORD: &str = "correct-horse";
+/// What every token begins with.
+pub(crate) const TOKEN: &str = "registry-token-";
+
+/// How the registry wants callers to identify.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// Not at all.
+    #[default]
+    Nobody,
+    Basic,
+    Bearer,
+}
+
+/// What the registry does wrong.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults {
+    /// Each request with a blob in it takes one: the connection ends after so many bytes.
+    pub(crate) cuts: VecDeque<usize>,
+    /// So many requests for an upload get 503, with this `Retry-After`.
+    pub(crate) busy: usize,
+    pub(crate) retry_after: Option<&'static str>,
+    /// The answer to every request that opens an upload.
+    pub(crate) refuse_upload: Option<(u16, &'static str)>,
+    /// The answer to every manifest.
+    pub(crate) refuse_manifest: Option<(u16, &'static str)>,
+    /// PATCH is not known.
+    pub(crate) no_pieces: bool,
+    /// The largest body in bytes that a proxy before the registry lets through.
+    pub(crate) largest_body: Option<u64>,
+    /// Uploads are sent to this address, which is another host.
+    pub(crate) foreign_storage: Option<String>,
+    /// Logins are sent to this address.
+    pub(crate) foreign_realm: Option<String>,
+    /// After a challenge for Basic, the next one is for a token from there.
+    pub(crate) turncoat_realm: Option<String>,
+    /// The digest in the answers about manifests.
+    pub(crate) wrong_digest: Option<&'static str>,
+    /// `/v2/` is a web page.
+    pub(crate) page: bool,
+    /// Everything is redirected there.
+    pub(crate) redirect: Option<String>,
+    /// A token is good for so many requests.
+    pub(crate) token_uses: Option<usize>,
+    /// Bodies of blobs are read this far and then no further, once.
+    pub(crate) stall_after: Option<usize>,
+    /// What the token server answers instead of a token.
+    pub(crate) token_answer: Option<String>,
+}
+
+/// A request that was received.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) authorization: Option<String>,
+    pub(crate) user_agent: String,
+    pub(crate) content_range: Option<String>,
+}
+
+/// Everything the registry holds.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) blobs: BTreeMap<String, Vec<u8>>,
+    /// By tag and by digest: media type and bytes.
+    pub(crate) manifests: BTreeMap<String, (String, Vec<u8>)>,
+    uploads: BTreeMap<String, Vec<u8>>,
+    tokens: BTreeMap<String, usize>,
+    pub(crate) seen: Vec<Seen>,
+    faults: Faults,
+}
+
+#[derive(Debug)]
+struct Shared {
+    login: Login,
+    address: String,
+    content: Mutex<Content>,
+}
+
+/// A running registry; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    /// `127.0.0.1:port`, for `REGISTRY`.
+    pub(crate) address: String,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+impl Registry {
+    pub(crate) async fn start(login: Login) -> Self {
+        Self::with_faults(login, Faults::default()).await
+    }
+
+    pub(crate) async fn with_faults(login: Login, faults: Faults) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let content = Mutex::new(Content { faults, ..Content::default() });
+        let shared = Arc::new(Shared { login, address: address.clone(), content });
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
+        let server = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+        Self { address, shared, server }
+    }
+
+    pub(crate) fn content(&self) -> MutexGuard<'_, Content> {
+        self.shared.content.lock().unwrap()
+    }
+
+    /// How many requests had this method and a path with this in it.
+    pub(crate) fn count(&self, method: &Method, part: &str) -> usize {
+        let content = self.content();
+        content.seen.iter().filter(|seen| seen.method == *method && seen.path.contains(part)).count()
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let seen = Seen::of(&parts.method, &parts.uri, &parts.headers);
+    let faults = {
+        let mut content = shared.content.lock().unwrap();
+        content.seen.push(seen.clone());
+        content.faults.clone()
+    };
+    if let Some(target) = &faults.redirect
+        && seen.path != "/v2/"
+        && seen.path != "/token"
+    {
+        let location = format!("{target}{}", seen.path);
+        return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response();
+    }
+    if seen.path == "/token" {
+        return token(&shared, &seen, &faults);
+    }
+    if let Some(refusal) = challenge(&shared, &seen, &faults) {
+        return refusal;
+    }
+    if seen.path == "/v2/" {
+        return match faults.page {
+            true => ([(header::CONTENT_TYPE, "text/html")], "<html>hello</html>").into_response(),
+            false => "{}".into_response(),
+        };
+    }
+    let path = seen.path.strip_prefix("/v2/acme/").unwrap_or_default().to_owned();
+    let path = path.split_once('/').map_or("", |(_, rest)| rest);
+    match path.split_once('/') {
+        Some(("blobs", "uploads/")) => open(&shared, &faults),
+        Some(("blobs", rest)) => match rest.strip_prefix("uploads/") {
+            Some(id) => upload(&shared, id, &seen, body).await,
+            None => blob(&shared, rest),
+        },
+        Some(("manifests", name)) => manifest(&shared, name, &seen, &parts.headers, &faults, body).await,
+        _ => error(404, "UNSUPPORTED"),
+    }
+}
+
+impl Seen {
+    fn of(method: &Method, uri: &axum::http::Uri, headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        Self {
+            method: method.clone(),
+            path: uri.path().to_owned(),
+            query: uri.query().unwrap_or_default().to_owned(),
+            authorization: text(header::AUTHORIZATION),
+            user_agent: text(header::USER_AGENT).unwrap_or_default(),
+            content_range: text(header::CONTENT_RANGE),
+        }
+    }
+}
+
+fn basic() -> String {
+    format!("Basic {}", STANDARD.encode(format!("{USER}:{PASSWORD}")))
+}
+
+fn token(shared: &Shared, seen: &Seen, faults: &Faults) -> Response {
+    if seen.authorization != Some(basic()) {
+        return error(401, "UNAUTHORIZED");
+    }
+    assert!(seen.query.contains("scope=repository%3Aacme%2F"), "{}", seen.query);
+    assert!(seen.query.contains("%3Apull%2Cpush"), "{}", seen.query);
+    assert!(seen.query.contains("service=test"), "{}", seen.query);
+    if let Some(answer) = &faults.token_answer {
+        return answer.clone().into_response();
+    }
+    let mut content = shared.content.lock().unwrap();
+    let token = format!("{TOKEN}{}", content.tokens.len());
+    content.tokens.insert(token.clone(), faults.token_uses.unwrap_or(usize::MAX));
+    json!({"token": token, "expires_in": 300}).to_string().into_response()
+}
+
+/// The refusal, unless the caller may go on.
+fn challenge(shared: &Shared, seen: &Seen, faults: &Faults) -> Option<Response> {
+    let given = seen.authorization.as_deref().unwrap_or_default();
+    let welcome = match shared.login {
+        Login::Nobody => true,
+        Login::Basic => given == basic(),
+        Login::Bearer => {
+            let mut content = shared.content.lock().unwrap();
+            let token = given.strip_prefix("Bearer ").unwrap_or_default();
+            match content.tokens.get_mut(token) {
+                Some(uses) if *uses > 0 => {
+                    *uses -= 1;
+                    true
+                }
+                _ => false,
+            }
+        }
+    };
+    if welcome {
+        return None;
+    }
+    let own = format!("http://{}/token", shared.address);
+    let bearer = |realm: &str| format!(r#"Bearer realm="{realm}",service="test""#);
+    let pings = {
+        let content = shared.content.lock().unwrap();
+        content.seen.iter().filter(|seen| seen.path == "/v2/").count()
+    };
+    let challenge = match (&faults.turncoat_realm, shared.login) {
+        (Some(realm), _) if pings > 1 => bearer(realm),
+        (_, Login::Bearer) => bearer(faults.foreign_realm.as_ref().unwrap_or(&own)),
+        _ => r#"Basic realm="test""#.to_owned(),
+    };
+    let mut refusal = error(401, "UNAUTHORIZED");
+    refusal.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.parse().unwrap());
+    Some(refusal)
+}
+
+fn blob(shared: &Shared, digest: &str) -> Response {
+    match shared.content.lock().unwrap().blobs.get(digest) {
+        Some(blob) => ([(header::CONTENT_LENGTH, blob.len())], Body::empty()).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn open(shared: &Shared, faults: &Faults) -> Response {
+    if let Some((status, body)) = faults.refuse_upload {
+        return (StatusCode::from_u16(status).unwrap(), body).into_response();
+    }
+    let mut content = shared.content.lock().unwrap();
+    if content.faults.busy > 0 {
+        content.faults.busy -= 1;
+        let mut busy = StatusCode::SERVICE_UNAVAILABLE.into_response();
+        if let Some(seconds) = faults.retry_after {
+            busy.headers_mut().insert(header::RETRY_AFTER, seconds.parse().unwrap());
+        }
+        return busy;
+    }
+    let id = format!("u{}", content.seen.len());
+    content.uploads.insert(id.clone(), Vec::new());
+    let path = format!("/v2/acme/app/blobs/uploads/{id}?state=secret");
+    let location = match &faults.foreign_storage {
+        Some(storage) => format!("{storage}{path}"),
+        None => path,
+    };
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)]).into_response()
+}
+
+async fn upload(shared: &Shared, id: &str, seen: &Seen, body: Body) -> Response {
+    let known = shared.content.lock().unwrap().uploads.contains_key(id);
+    // The storage of another registry takes what it gets.
+    if !known && seen.method != Method::PUT {
+        return error(404, "BLOB_UPLOAD_UNKNOWN");
+    }
+    let no_pieces = shared.content.lock().unwrap().faults.no_pieces;
+    if seen.method == Method::PATCH && no_pieces {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    if let Some(range) = &seen.content_range {
+        let start: usize = range.split('-').next().unwrap().parse().unwrap();
+        if shared.content.lock().unwrap().uploads[id].len() != start {
+            return progress(shared, id, StatusCode::RANGE_NOT_SATISFIABLE);
+        }
+    }
+    if seen.method != Method::GET
+        && let Err(refusal) = receive(shared, id, body).await
+    {
+        return refusal;
+    }
+    match seen.method {
+        Method::PUT => close(shared, id, seen),
+        Method::PATCH => progress(shared, id, StatusCode::ACCEPTED),
+        _ => progress(shared, id, StatusCode::NO_CONTENT),
+    }
+}
+
+/// Appends a body as it comes, so that what came before a cut is kept.
+async fn receive(shared: &Shared, id: &str, body: Body) -> Result<(), Response> {
+    let largest = shared.content.lock().unwrap().faults.largest_body;
+    let mut pieces = body.into_data_stream();
+    let (mut cut, mut stall, mut got) = (None, None, 0);
+    while let Some(piece) = pieces.next().await {
+        let Ok(piece) = piece else {
+            return Err(error(400, "SIZE_INVALID"));
+        };
+        if got == 0 {
+            let mut content = shared.content.lock().unwrap();
+            cut = content.faults.cuts.pop_front();
+            stall = content.faults.stall_after.take();
+        }
+        got += piece.len();
+        if largest.is_some_and(|most| got as u64 > most) {
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, "<html>").into_response());
+        }
+        let mut kept = &piece[..];
+        if let Some(end) = cut
+            && got > end
+        {
+            kept = &piece[..piece.len() - (got - end).min(piece.len())];
+        }
+        shared.content.lock().unwrap().uploads.entry(id.to_owned()).or_default().extend(kept);
+        if cut.is_some_and(|end| got > end) {
+            // Unwinding ends the connection without an answer, as a crash does.
+            std::panic::resume_unwind(Box::new("cut"));
+        }
+        if stall.is_some_and(|end| got > end) {
+            std::future::pending::<()>().await;
+        }
+    }
+    Ok(())
+}
+
+fn close(shared: &Shared, id: &str, seen: &Seen) -> Response {
+    let mut content = shared.content.lock().unwrap();
+    let blob = content.uploads.remove(id).unwrap_or_default();
+    let claimed = seen.query.rsplit_once("digest=").unwrap().1.replace("%3A", ":");
+    if digest(&blob) != claimed {
+        return error(400, "DIGEST_INVALID");
+    }
+    content.blobs.insert(claimed.clone(), blob);
+    let location = format!("/v2/acme/app/blobs/{claimed}");
+    (StatusCode::CREATED, [(header::LOCATION, location)]).into_response()
+}
+
+fn progress(shared: &Shared, id: &str, status: StatusCode) -> Response {
+    let received = shared.content.lock().unwrap().uploads[id].len();
+    let location = format!("/v2/acme/app/blobs/uploads/{id}?state=secret{received}");
+    let range = format!("0-{}", received.saturating_sub(1));
+    (status, [(header::LOCATION, location), (header::RANGE, range)]).into_response()
+}
+
+async fn manifest(
+    shared: &Shared,
+    name: &str,
+    seen: &Seen,
+    headers: &HeaderMap,
+    faults: &Faults,
+    body: Body,
+) -> Response {
+    if seen.method == Method::PUT {
+        if let Some((status, body)) = faults.refuse_manifest {
+            return (StatusCode::from_u16(status).unwrap(), body).into_response();
+        }
+        let bytes = axum::body::to_bytes(body, 4 << 20).await.unwrap().to_vec();
+        let mut content = shared.content.lock().unwrap();
+        let parsed: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        let layers = parsed["layers"].as_array().unwrap().iter();
+        for blob in layers.chain([&parsed["config"]]) {
+            let stored = content.blobs.get(blob["digest"].as_str().unwrap());
+            if stored.map(|stored| stored.len() as u64) != blob["size"].as_u64() {
+                return error(400, "MANIFEST_BLOB_UNKNOWN");
+            }
+        }
+        let kind = headers[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        let digest = digest(&bytes);
+        content.manifests.insert(name.to_owned(), (kind.clone(), bytes.clone()));
+        content.manifests.insert(digest.clone(), (kind, bytes));
+        let location = format!("/v2/acme/app/manifests/{digest}");
+        return (StatusCode::CREATED, [(header::LOCATION, location)]).into_response();
+    }
+    let content = shared.content.lock().unwrap();
+    let Some((kind, bytes)) = content.manifests.get(name) else {
+        return error(404, "MANIFEST_UNKNOWN");
+    };
+    let named = faults.wrong_digest.map_or_else(|| digest(bytes), str::to_owned);
+    let headers = [
+        (header::CONTENT_TYPE, kind.clone()),
+        (header::CONTENT_LENGTH, bytes.len().to_string()),
+        (header::HeaderName::from_static("docker-content-digest"), named),
+    ];
+    (headers, bytes.clone()).into_response()
+}
+
+fn error(status: u16, code: &str) -> Response {
+    let body = json!({"errors": [{"code": code, "message": "as the test wants it"}]});
+    (StatusCode::from_u16(status).unwrap(), body.to_string()).into_response()
+}

@@ -1,0 +1,132 @@
+//! Pushes that succeed although something broke on the way.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use axum::http::Method;
+
+use crate::daemon::Daemon;
+use crate::harness::{Outcome, Step};
+use crate::image::{Image, Layout, noise};
+use crate::registry::{Faults, Login, Registry};
+
+const SIZE: usize = 1_000_000;
+
+struct Setting {
+    _daemon: Daemon,
+    registry: Registry,
+    step: Step,
+}
+
+async fn setting(login: Login, faults: Faults) -> Setting {
+    let image = Image::new("app:latest", Layout::Oci, &[&noise(SIZE, 9)]);
+    let daemon = Daemon::start(vec![image]).await;
+    let registry = Registry::with_faults(login, faults).await;
+    let step = Step::new(&daemon, &registry).login().set("CHUNK_SIZE", "256K");
+    Setting { _daemon: daemon, registry, step }
+}
+
+impl Setting {
+    /// Runs the step; the layer must have arrived whole.
+    async fn run(&self) -> Outcome {
+        let outcome = self.step.run().await;
+        outcome.references();
+        let content = self.registry.content();
+        assert!(content.blobs.values().any(|blob| blob.len() > SIZE), "the layer is not there");
+        drop(content);
+        outcome
+    }
+
+    /// The offsets at which pieces began.
+    fn pieces(&self) -> Vec<u64> {
+        let content = self.registry.content();
+        let ranges = content.seen.iter().filter_map(|seen| seen.content_range.as_ref());
+        ranges.map(|range| range.split('-').next().unwrap().parse().unwrap()).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_registry_sees_one_request_for_a_layer() {
+    let setting = setting(Login::Bearer, Faults::default()).await;
+    setting.run().await;
+    assert_eq!(setting.registry.count(&Method::PATCH, ""), 0);
+    assert_eq!(setting.registry.count(&Method::PUT, "/blobs/uploads/"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_upload_goes_on_in_pieces() {
+    let faults = Faults { cuts: VecDeque::from([300_000]), ..Faults::default() };
+    let setting = setting(Login::Bearer, faults).await;
+    let outcome = setting.run().await;
+    assert_eq!(setting.pieces(), [0, 262_144, 524_288, 786_432]);
+    assert_eq!(outcome.count("attempt 2 of 6"), 1, "{outcome:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_piece_goes_on_from_the_byte_that_arrived() {
+    // The whole upload, then the second piece.
+    let cuts = VecDeque::from([300_000, usize::MAX, 100_000]);
+    let setting = setting(Login::Basic, Faults { cuts, ..Faults::default() }).await;
+    setting.run().await;
+    let pieces = setting.pieces();
+    assert_eq!(pieces[..3], [0, 262_144, 362_144], "{pieces:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_that_get_further_do_not_use_up_the_retries() {
+    let cuts = VecDeque::from([1000, 200_000, 200_000, 200_000, 200_000]);
+    let setting = setting(Login::Nobody, Faults { cuts, ..Faults::default() }).await;
+    let setting = Setting { step: setting.step.set("RETRIES", "1"), ..setting };
+    setting.run().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_busy_registry_asks_for_is_waited() {
+    // The first 503 is seen by the OCI client, which does not pass the header on.
+    let faults = Faults { busy: 2, retry_after: Some("3"), ..Faults::default() };
+    let setting = setting(Login::Nobody, faults).await;
+    let started = Instant::now();
+    let outcome = setting.run().await;
+    assert!(started.elapsed().as_secs() >= 3);
+    assert_eq!(outcome.count("in 3.0 s"), 1, "{outcome:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_without_pieces_gets_the_whole_again() {
+    let cuts = VecDeque::from([300_000]);
+    let faults = Faults { cuts, no_pieces: true, ..Faults::default() };
+    let setting = setting(Login::Bearer, faults).await;
+    setting.run().await;
+    assert_eq!(setting.registry.count(&Method::PATCH, ""), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_limits_requests_is_served_in_pieces() {
+    let faults = Faults { largest_body: Some(300_000), ..Faults::default() };
+    let setting = setting(Login::Bearer, faults).await;
+    setting.run().await;
+    assert_eq!(setting.pieces(), [0, 262_144, 524_288, 786_432]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ends_on_the_way_is_renewed() {
+    for uses in 1..12 {
+        let faults = Faults { token_uses: Some(uses), ..Faults::default() };
+        let setting = setting(Login::Bearer, faults).await;
+        let outcome = setting.step.run().await;
+        if uses > 3 {
+            outcome.references();
+        }
+        // Too short a life is an error, never a loop.
+        assert!(matches!(outcome.status.code(), Some(0 | 4)), "{uses}: {outcome:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_stands_still_is_begun_again() {
+    let faults = Faults { stall_after: Some(300_000), ..Faults::default() };
+    let setting = setting(Login::Nobody, faults).await;
+    let setting = Setting { step: setting.step.set("TIMEOUT", "1"), ..setting };
+    let outcome = setting.run().await;
+    assert_eq!(outcome.count("nothing moved for 1 s"), 1, "{outcome:#?}");
+}

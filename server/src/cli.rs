@@ -1,0 +1,93 @@
+//! The command line.
+//!
+//! Invariant: every command returns a [`Failure`] with words for the person at the keyboard; only
+//! `main` turns it into an exit code.
+
+pub mod admin;
+mod serve;
+
+use crate::config::{self, ConfigError, Flags};
+use clap::{Args, Parser, Subcommand};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Standpipe's server: a self-hosted container registry with workspaces, repositories and roles.
+#[derive(Debug, Parser)]
+#[command(name = "standpipe-server", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the registry
+    ///
+    /// Needs no configuration: data goes to ./standpipe-data, and it listens on 127.0.0.1:5000. The
+    /// first start prints a one-time password for the user `admin`, unless STANDPIPE_ADMIN_PASSWORD or
+    /// STANDPIPE_ADMIN_PASSWORD_FILE is set.
+    Serve(ServeArgs),
+    /// Read all settings, say what is wrong, and print what would be used
+    CheckConfig(ServeArgs),
+    /// Administer a running server over its REST API
+    Admin(admin::Args),
+}
+
+/// Where settings come from: defaults, then the file, then STANDPIPE_… variables, then these flags.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Settings file in YAML; examples/server.yaml explains every key
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where everything is kept [default: ./standpipe-data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where to listen [default: 127.0.0.1:5000]; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+}
+
+impl ServeArgs {
+    fn flags(self) -> Flags {
+        Flags { config: self.config, data_dir: self.data_dir, listen: self.listen }
+    }
+}
+
+/// Why a command did not end well.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The administration command.
+    #[error(transparent)]
+    Admin(#[from] admin::AdminError),
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Standard output is gone.
+    #[error("standard output cannot be written")]
+    Output(#[source] std::io::Error),
+    /// The server.
+    #[error(transparent)]
+    Serve(#[from] serve::ServeError),
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+/// [`Failure`].
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(args) => Ok(serve::run(config::load(&args.flags())?)?),
+        Command::CheckConfig(args) => check_config(&args.flags()),
+        Command::Admin(args) => Ok(admin::run_blocking(args)?),
+    }
+}
+
+fn check_config(flags: &Flags) -> Result<(), Failure> {
+    let loaded = config::load(flags)?;
+    // Serializing plain settings cannot fail; if it ever does, it is said in the same place.
+    let text = serde_yaml::to_string(&loaded.config).unwrap_or_else(|error| format!("# {error}\n"));
+    std::io::stdout().lock().write_all(text.as_bytes()).map_err(Failure::Output)
+}

@@ -1,0 +1,185 @@
+//! `serve`: from settings to a running server and back.
+//!
+//! Invariant: the directory is held before anything in it is touched, what an unclean stop left is
+//! settled before the port is open, and on the way out requests in flight end first.
+
+use crate::app::{App, HttpSettings};
+use crate::auth::{AuthError, AuthSettings, Authenticator};
+use crate::blobs::BlobError;
+use crate::blobs::fs::FsBlobStore;
+use crate::blobs::fs::files::SystemFiles;
+use crate::blobs::space::{Marks, SpaceWatch};
+use crate::clock::{Clock, Stopwatch};
+use crate::config::{Config, Loaded};
+use crate::data_dir::{DataDir, DataDirError};
+use crate::http::serve::{ServeOptions, serve};
+use crate::metadata::redb::{OpenError, RedbOptions, RedbStore};
+use crate::registry::startup::Mismatch;
+use crate::registry::{Limits, Registry, RegistryError};
+use crate::tasks::Tasks;
+use crate::telemetry::{self, TelemetryError};
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a start waits for the sweep before it opens the port.
+const WAIT_FOR_SWEEP: Duration = Duration::from_secs(1);
+
+/// Why the server did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Accounts cannot be opened.
+    #[error("accounts: {0}")]
+    Auth(#[from] AuthError),
+    /// Blobs cannot be opened.
+    #[error("blobs: {0}")]
+    Blobs(#[from] BlobError),
+    /// The database's pages are damaged so that opening it panicked.
+    #[error("the database is damaged and cannot be opened; restore the data directory from a backup")]
+    DamagedDatabase,
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The two stores do not belong together.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// Recovery failed.
+    #[error("recovery after the last stop failed: {0}")]
+    Recovery(#[from] RegistryError),
+    /// The runtime or the network failed.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// Logging.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+}
+
+/// Serves until told to stop.
+///
+/// # Errors
+/// [`ServeError`].
+pub(super) fn run(loaded: Loaded) -> Result<(), ServeError> {
+    telemetry::init(&loaded.config.log.filter, loaded.config.log.format)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(start(loaded))
+}
+
+async fn start(loaded: Loaded) -> Result<(), ServeError> {
+    let watch = Stopwatch::start();
+    let config = loaded.config;
+    let directory = DataDir::hold(&config.data_dir)?;
+    let clock = Clock::system();
+    let registry = open_registry(&config, &directory, clock).await?;
+    let settings = AuthSettings {
+        service: config.tokens.service.clone(),
+        token_seconds: config.tokens.lifetime_seconds,
+    };
+    let auth = Authenticator::open(registry.clone(), settings).await?;
+    if let Some(password) = auth.ensure_admin(loaded.admin_password).await? {
+        let mut out = std::io::stderr().lock();
+        writeln!(out, "\nFirst start: log in as admin with the one-time password\n\n    {}\n\nIt is not shown again. Change it with: standpipe-server admin user password admin\n", password.reveal())?;
+    }
+    let listener = TcpListener::bind(config.listen)
+        .map_err(|source| ServeError::Listen { address: config.listen, source })?;
+    let address = listener.local_addr()?;
+    let http = http_settings(&config, address);
+    let app = Arc::new(App { registry: registry.clone(), auth, http });
+    let tasks = Tasks::start(registry, WAIT_FOR_SWEEP).await;
+    directory.announce(&format!("http://{address}"))?;
+    writeln!(std::io::stdout().lock(), "listening on http://{address}")?;
+    tracing::info!(%address, milliseconds = watch.elapsed().as_millis(), "ready on http://{address}");
+    let served = serve(listener, app, options(&config), stop_signal()).await;
+    tasks.stop().await;
+    tracing::info!("stopped");
+    Ok(served?)
+}
+
+async fn open_registry(
+    config: &Config,
+    directory: &DataDir,
+    clock: Clock,
+) -> Result<Registry, ServeError> {
+    let options = RedbOptions { cache_bytes: config.database.cache_bytes };
+    let (path, database_clock) = (directory.database(), clock.clone());
+    // redb may panic on a file that something else has damaged; that is a message, not a trace.
+    let opened = tokio::task::spawn_blocking(move || RedbStore::open(&path, options, database_clock));
+    let metadata = opened.await.map_err(|_| ServeError::DamagedDatabase)??;
+    let blobs = FsBlobStore::open(directory.path(), clock.clone(), SystemFiles)?;
+    let marks = Marks {
+        soft: config.space.soft_bytes,
+        hard: config.space.hard_bytes,
+        ballast: config.space.ballast_bytes,
+    };
+    let space = SpaceWatch::start(directory.path(), marks, clock.clone())?;
+    let limits = Limits {
+        manifest_bytes: config.limits.manifest_bytes,
+        manifest_descriptors: config.limits.manifest_descriptors,
+        blob_bytes: config.limits.blob_bytes,
+        upload_duration: config.limits.upload_seconds.map(Duration::from_secs),
+    };
+    let registry =
+        Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, Some(space));
+    registry.check_identity().await?;
+    let report = registry.recover_uploads().await?;
+    if report.uploads_removed + report.uploads_forgotten > 0 {
+        tracing::info!(
+            removed = report.uploads_removed,
+            forgotten = report.uploads_forgotten,
+            "settled uploads of the last run"
+        );
+    }
+    Ok(registry)
+}
+
+fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
+    let loopback = address.ip().is_loopback();
+    if config.public_url.is_none() && !loopback {
+        tracing::warn!(
+            "public_url is not set and the server listens beyond this machine: clients are asked for Basic credentials instead of tokens; set public_url to the address they use"
+        );
+    }
+    HttpSettings {
+        public_url: config.public_url.clone(),
+        loopback,
+        port: address.port(),
+        short_delays: config.unsafe_short_delays,
+    }
+}
+
+fn options(config: &Config) -> ServeOptions {
+    ServeOptions {
+        idle_body: Duration::from_secs(config.http.idle_body_seconds),
+        head: Duration::from_secs(config.http.head_seconds),
+        most_connections: config.http.most_connections,
+        drain: Duration::from_secs(config.http.drain_seconds),
+    }
+}
+
+/// Ends when the process is told to stop.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("asked to stop; waiting for requests in flight");
+        }
+        // Without signals there is nothing to wait for; the process is ended from outside.
+        _ => std::future::pending().await,
+    }
+}

@@ -1,0 +1,394 @@
+//! Settings: defaults < YAML file < environment < flags. The only file that reads the environment.
+//!
+//! Invariant: a [`Config`] has been checked; what is wrong is told all at once, with the place it
+//! came from. Unknown keys are errors, in the file and in the environment, because a misspelt limit
+//! is a limit that does not hold.
+
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// Prefix of the environment variables.
+const PREFIX: &str = "STANDPIPE_";
+/// Variables with our prefix that are not settings of the server.
+const NOT_SETTINGS: [&str; 5] = [
+    "STANDPIPE_PASSWORD",
+    "STANDPIPE_PIPE_BIN",
+    "STANDPIPE_SERVER",
+    "STANDPIPE_SERVER_BIN",
+    "STANDPIPE_USERNAME",
+];
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The address clients use, such as `https://registry.example.com`.
+    pub public_url: Option<String>,
+    /// Logs.
+    pub log: Log,
+    /// Limits on what is pushed.
+    pub limits: LimitSettings,
+    /// The metadata database.
+    pub database: Database,
+    /// Free space that must stay.
+    pub space: SpaceSettings,
+    /// Registry tokens.
+    pub tokens: Tokens,
+    /// Connections.
+    pub http: Http,
+    /// Whether workspaces may set leases under ten minutes. For tests only: a push that takes longer
+    /// than the lease can then lose its blobs.
+    pub unsafe_short_delays: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 5000)),
+            data_dir: PathBuf::from("standpipe-data"),
+            public_url: None,
+            log: Log::default(),
+            limits: LimitSettings::default(),
+            database: Database::default(),
+            space: SpaceSettings::default(),
+            tokens: Tokens::default(),
+            http: Http::default(),
+            unsafe_short_delays: false,
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    #[default]
+    Text,
+}
+
+/// Logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// What is logged, such as `info` or `standpipe_server=debug`.
+    pub filter: String,
+    /// How it looks.
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+/// Limits on what is pushed. Off unless said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSettings {
+    /// Largest manifest, in bytes.
+    pub manifest_bytes: usize,
+    /// Most descriptors in a manifest.
+    pub manifest_descriptors: usize,
+    /// Largest layer, in bytes.
+    pub blob_bytes: Option<u64>,
+    /// Longest upload, in seconds.
+    pub upload_seconds: Option<u64>,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self {
+            manifest_bytes: 4 << 20,
+            manifest_descriptors: 4000,
+            blob_bytes: None,
+            upload_seconds: None,
+        }
+    }
+}
+
+/// The metadata database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Database {
+    /// Memory for cached pages, in bytes.
+    pub cache_bytes: usize,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self { cache_bytes: 32 << 20 }
+    }
+}
+
+/// Free space that must stay, in bytes; on small disks less, in proportion.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SpaceSettings {
+    /// Below this, uploads are refused.
+    pub soft_bytes: u64,
+    /// Below this, only deletions are done.
+    pub hard_bytes: u64,
+    /// Space set aside and released below the hard mark, so that deletions can be written.
+    pub ballast_bytes: u64,
+}
+
+impl Default for SpaceSettings {
+    fn default() -> Self {
+        Self { soft_bytes: 1 << 30, hard_bytes: 256 << 20, ballast_bytes: 64 << 20 }
+    }
+}
+
+/// Registry tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tokens {
+    /// What the service is called in Docker's token protocol.
+    pub service: String,
+    /// How long a token lives, in seconds.
+    pub lifetime_seconds: u64,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self { service: "standpipe".to_owned(), lifetime_seconds: 300 }
+    }
+}
+
+/// Connections.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// A body that brings nothing for this long is cut off, in seconds. There is no limit on the
+    /// whole.
+    pub idle_body_seconds: u64,
+    /// A request's head must be complete within this, in seconds.
+    pub head_seconds: u64,
+    /// Most connections at once.
+    pub most_connections: usize,
+    /// How long requests in flight may take to end when the server is told to stop, in seconds.
+    pub drain_seconds: u64,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            idle_body_seconds: 60,
+            head_seconds: 15,
+            most_connections: 4096,
+            drain_seconds: 60,
+        }
+    }
+}
+
+/// The environment's overlay: flat, because envy cannot nest.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Environment {
+    listen: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    public_url: Option<String>,
+    log_filter: Option<String>,
+    log_format: Option<LogFormat>,
+    limits_manifest_bytes: Option<usize>,
+    limits_manifest_descriptors: Option<usize>,
+    limits_blob_bytes: Option<u64>,
+    limits_upload_seconds: Option<u64>,
+    database_cache_bytes: Option<usize>,
+    space_soft_bytes: Option<u64>,
+    space_hard_bytes: Option<u64>,
+    space_ballast_bytes: Option<u64>,
+    tokens_service: Option<String>,
+    tokens_lifetime_seconds: Option<u64>,
+    http_idle_body_seconds: Option<u64>,
+    http_head_seconds: Option<u64>,
+    http_most_connections: Option<usize>,
+    http_drain_seconds: Option<u64>,
+    unsafe_short_delays: Option<bool>,
+    // Not a setting that is shown: see `admin_password`.
+    admin_password: Option<String>,
+    admin_password_file: Option<PathBuf>,
+}
+
+/// Flags of the command line, which win over everything.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<SocketAddr>,
+}
+
+/// Settings and the password that the first start may be given.
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// `STANDPIPE_ADMIN_PASSWORD`, or the content of `STANDPIPE_ADMIN_PASSWORD_FILE`.
+    pub admin_password: Option<String>,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Loaded").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// Why settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The environment holds something that is not a setting.
+    #[error("environment: {0}")]
+    Environment(String),
+    /// The file cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{path}: {reason}")]
+    Yaml {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        reason: String,
+    },
+    /// Values that cannot be; all of them.
+    #[error("settings: {}", .0.join("; "))]
+    Values(Vec<String>),
+}
+
+/// Reads all sources.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn load(flags: &Flags) -> Result<Loaded, ConfigError> {
+    #[expect(clippy::disallowed_methods, reason = "this file is where the environment is read")]
+    let environment = std::env::vars();
+    load_from(flags, environment)
+}
+
+fn load_from(
+    flags: &Flags,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigError> {
+    let mut config = match &flags.config {
+        Some(path) => read_file(path)?,
+        None => Config::default(),
+    };
+    let environment = read_environment(environment)?;
+    let admin_password = match (environment.admin_password.clone(), &environment.admin_password_file) {
+        (None, Some(path)) => Some(read_text(path)?.trim_end_matches(['\r', '\n']).to_owned()),
+        (given, _) => given,
+    };
+    environment.overlay(&mut config);
+    if let Some(data_dir) = &flags.data_dir {
+        config.data_dir.clone_from(data_dir);
+    }
+    if let Some(listen) = flags.listen {
+        config.listen = listen;
+    }
+    check(&config)?;
+    config.public_url = config.public_url.map(|url| url.trim_end_matches('/').to_owned());
+    Ok(Loaded { config, admin_password })
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::File { path: path.to_owned(), source })
+}
+
+fn read_file(path: &Path) -> Result<Config, ConfigError> {
+    let text = read_text(path)?;
+    if text.trim().is_empty() {
+        return Ok(Config::default());
+    }
+    serde_yaml::from_str(&text)
+        .map_err(|error| ConfigError::Yaml { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn read_environment(
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<Environment, ConfigError> {
+    // An empty variable is an unset one: CI systems pass them for what nobody set.
+    let ours = variables.filter(|(name, value)| {
+        name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str()) && !value.is_empty()
+    });
+    envy::prefixed(PREFIX).from_iter(ours).map_err(|error| ConfigError::Environment(error.to_string()))
+}
+
+impl Environment {
+    fn overlay(self, config: &mut Config) {
+        fn set<T>(slot: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *slot = value;
+            }
+        }
+        set(&mut config.listen, self.listen);
+        set(&mut config.data_dir, self.data_dir);
+        set(&mut config.public_url, self.public_url.map(Some));
+        set(&mut config.log.filter, self.log_filter);
+        set(&mut config.log.format, self.log_format);
+        set(&mut config.limits.manifest_bytes, self.limits_manifest_bytes);
+        set(&mut config.limits.manifest_descriptors, self.limits_manifest_descriptors);
+        set(&mut config.limits.blob_bytes, self.limits_blob_bytes.map(Some));
+        set(&mut config.limits.upload_seconds, self.limits_upload_seconds.map(Some));
+        set(&mut config.database.cache_bytes, self.database_cache_bytes);
+        set(&mut config.space.soft_bytes, self.space_soft_bytes);
+        set(&mut config.space.hard_bytes, self.space_hard_bytes);
+        set(&mut config.space.ballast_bytes, self.space_ballast_bytes);
+        set(&mut config.tokens.service, self.tokens_service);
+        set(&mut config.tokens.lifetime_seconds, self.tokens_lifetime_seconds);
+        set(&mut config.http.idle_body_seconds, self.http_idle_body_seconds);
+        set(&mut config.http.head_seconds, self.http_head_seconds);
+        set(&mut config.http.most_connections, self.http_most_connections);
+        set(&mut config.http.drain_seconds, self.http_drain_seconds);
+        set(&mut config.unsafe_short_delays, self.unsafe_short_delays);
+    }
+}
+
+/// Holds every value against what it may be.
+fn check(config: &Config) -> Result<(), ConfigError> {
+    let mut wrong = Vec::new();
+    let mut require = |holds: bool, words: &str| {
+        if !holds {
+            wrong.push(words.to_owned());
+        }
+    };
+    if let Some(url) = &config.public_url {
+        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+        let host = rest.map(|rest| rest.trim_end_matches('/'));
+        let plain = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', '"', ' ']);
+        require(host.is_some_and(plain), "public_url is http:// or https:// and a host, no path");
+    }
+    require(config.limits.manifest_bytes >= 4096, "limits.manifest_bytes is at least 4096");
+    require(config.limits.manifest_bytes <= 64 << 20, "limits.manifest_bytes is at most 64 MiB");
+    require(config.limits.manifest_descriptors >= 1, "limits.manifest_descriptors is at least 1");
+    require(config.limits.manifest_descriptors <= 20_000, "limits.manifest_descriptors is at most 20000");
+    require(config.limits.blob_bytes != Some(0), "limits.blob_bytes is above 0");
+    require(config.limits.upload_seconds != Some(0), "limits.upload_seconds is above 0");
+    require(config.database.cache_bytes >= 1 << 20, "database.cache_bytes is at least 1 MiB");
+    require(config.space.hard_bytes <= config.space.soft_bytes, "space.hard_bytes is at most space.soft_bytes");
+    require((60..=3600).contains(&config.tokens.lifetime_seconds), "tokens.lifetime_seconds is 60 to 3600");
+    require(!config.tokens.service.is_empty() && !config.tokens.service.contains('"'), "tokens.service is some text without quotes");
+    require(config.http.idle_body_seconds >= 1, "http.idle_body_seconds is at least 1");
+    require(config.http.head_seconds >= 1, "http.head_seconds is at least 1");
+    require(config.http.most_connections >= 1, "http.most_connections is at least 1");
+    if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! Where settings come from, and which win.
+
+use super::*;
+use std::io::Write as _;
+
+fn variables(pairs: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
+    let pairs: Vec<_> =
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    pairs.into_iter()
+}
+
+fn file(text: &str) -> (tempfile::NamedTempFile, Flags) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let flags = Flags { config: Some(file.path().to_owned()), ..Flags::default() };
+    (file, flags)
+}
+
+#[test]
+fn nothing_at_all_is_enough() {
+    let loaded = load_from(&Flags::default(), variables(&[])).unwrap();
+    assert_eq!(loaded.config, Config::default());
+    assert_eq!(loaded.admin_password, None);
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let (_file, mut flags) = file("listen: 127.0.0.1:1\ndata_dir: a\nlimits:\n  blob_bytes: 7\n");
+    let environment = [("STANDPIPE_LISTEN", "127.0.0.1:2"), ("STANDPIPE_DATA_DIR", "b"), ("STANDPIPE_LOG_FILTER", "")];
+    flags.listen = Some("127.0.0.1:3".parse().unwrap());
+    let config = load_from(&flags, variables(&environment)).unwrap().config;
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.data_dir, Path::new("b"));
+    assert_eq!(config.limits.blob_bytes, Some(7));
+    assert_eq!(config.log.filter, "info");
+}
+
+#[test]
+fn unknown_keys_are_errors_with_their_place() {
+    let (_file, flags) = file("limits:\n  blob_byte: 7\n");
+    let error = load_from(&flags, variables(&[])).unwrap_err().to_string();
+    assert!(error.contains("blob_byte"), "{error}");
+    let wrong = variables(&[("STANDPIPE_LISTENING", "x")]);
+    let error = load_from(&Flags::default(), wrong).unwrap_err().to_string();
+    assert!(error.contains("listening"), "{error}");
+}
+
+#[test]
+fn wrong_values_are_told_all_at_once() {
+    let (_file, flags) = file("public_url: ftp://x\nlimits:\n  manifest_bytes: 1\n  upload_seconds: 0\n");
+    let error = load_from(&flags, variables(&[])).unwrap_err().to_string();
+    for part in ["public_url", "manifest_bytes", "upload_seconds"] {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn the_clients_variables_are_not_the_servers() {
+    let environment = [("STANDPIPE_PASSWORD", "x"), ("STANDPIPE_SERVER", "y"), ("STANDPIPE_ADMIN_PASSWORD", "secret-1")];
+    let loaded = load_from(&Flags::default(), variables(&environment)).unwrap();
+    assert_eq!(loaded.admin_password.as_deref(), Some("secret-1"));
+    assert!(!format!("{loaded:?}").contains("secret-1"));
+}
+
+#[test]
+fn the_written_form_of_the_defaults_is_read_back() {
+    let text = serde_yaml::to_string(&Config::default()).unwrap();
+    let (_file, flags) = file(&text);
+    assert_eq!(load_from(&flags, variables(&[])).unwrap().config, Config::default());
+}

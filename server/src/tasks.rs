@@ -1,0 +1,78 @@
+//! Work beside the requests.
+//!
+//! Invariant: a task takes no input, can run again at any time, never runs twice at once, and calls
+//! the same verbs as everybody else. It ends when told to.
+
+use crate::clock::Stopwatch;
+use crate::registry::Registry;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How often counted pulls are written.
+const PULLS_EVERY: Duration = Duration::from_secs(5);
+
+/// The running tasks.
+#[derive(Debug)]
+pub struct Tasks {
+    running: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    registry: Registry,
+}
+
+impl Tasks {
+    /// Starts all tasks. The sweep after an unclean stop is awaited for a moment, because on most
+    /// machines it is done in that moment; a large store's goes on beside the service.
+    pub async fn start(registry: Registry, wait_for_sweep: Duration) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut running = JoinSet::new();
+        running.spawn(write_pulls(registry.clone(), stopped));
+        let (done, swept) = tokio::sync::oneshot::channel();
+        let sweeping = registry.clone();
+        running.spawn(async move {
+            sweep(sweeping).await;
+            // Nobody may be waiting any more.
+            let _: Result<(), ()> = done.send(());
+        });
+        if tokio::time::timeout(wait_for_sweep, swept).await.is_err() {
+            tracing::info!("the sweep of the blob store goes on in the background");
+        }
+        Self { running, stop, registry }
+    }
+
+    /// Ends all tasks and writes what was counted.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        self.running.shutdown().await;
+        if let Err(error) = self.registry.write_pulls().await {
+            tracing::warn!(error = %error, "the last pull counts were not written");
+        }
+    }
+}
+
+async fn write_pulls(registry: Registry, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            () = tokio::time::sleep(PULLS_EVERY) => {}
+        }
+        if let Err(error) = registry.write_pulls().await {
+            tracing::warn!(error = %error, "pull counts were not written");
+        }
+    }
+}
+
+async fn sweep(registry: Registry) {
+    let watch = Stopwatch::start();
+    match registry.sweep().await {
+        Ok(report) => tracing::info!(
+            set_aside = report.set_aside,
+            removed = report.removed,
+            milliseconds = watch.elapsed().as_millis(),
+            "swept the blob store: {} objects without a row set aside, {} doomed objects removed",
+            report.set_aside,
+            report.removed,
+        ),
+        Err(error) => tracing::error!(error = %error, "the sweep of the blob store failed"),
+    }
+}
