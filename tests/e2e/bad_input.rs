@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::stream;
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
 use standpipe_tests::disk::temporary_directory;
@@ -15,6 +14,7 @@ use standpipe_tests::rest::Rest;
 use standpipe_tests::server::Server;
 use tokio::sync::oneshot;
 
+use crate::lifecycle::{halting, until_busy};
 use crate::world::{World, location};
 
 const NAME: &str = "acme/shop-api";
@@ -233,7 +233,9 @@ async fn of_two_writers_on_one_upload_one_is_refused_and_nothing_is_mixed() {
         tokio::spawn(async move { raw.send(Method::PATCH, &upload, &[], first).await })
     };
     let other = Payload::new(5, 400_000);
-    let refused = refused_while_busy(&raw, &upload, &other).await;
+    until_busy(&raw, &upload).await;
+    let target = with_query(&upload, "digest", &other.digest());
+    let refused = answered(raw.send(Method::PUT, &target, &[], other.bytes()).await);
     assert!(matches!(refused.status, 409 | 416), "{} {}", refused.status, refused.text());
     go_on.send(()).expect("the first writer still waits");
     let sent = answered(slow.await.expect("the first writer does not panic")).expect(202);
@@ -330,31 +332,6 @@ async fn a_misspelt_setting_is_refused_by_its_name() {
     let refused = Server::refused(&folder.path().join("data"), Some(&config)).await;
     refuses(&refused, "blob_byts");
     assert!(!folder.path().join("data").exists(), "nothing was made");
-}
-
-/// Tries to write until the first writer's request has arrived and the second is refused for it.
-async fn refused_while_busy(raw: &Raw, upload: &str, other: &Payload) -> Answer {
-    standpipe_tests::poll::until("refusal", std::time::Duration::from_secs(10), async || {
-        // An empty piece changes nothing should it come before the first writer's.
-        let headers = [("content-length", "0")];
-        let probe = answered(raw.send(Method::PATCH, upload, &headers, "").await);
-        (probe.status != 202).then_some(()).ok_or("the first writer has not begun")
-    })
-    .await;
-    let target = with_query(upload, "digest", &other.digest());
-    answered(raw.send(Method::PUT, &target, &[], other.bytes()).await)
-}
-
-fn halting(
-    start: Bytes,
-    wait: oneshot::Receiver<()>,
-    end: Bytes,
-) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
-    let end = stream::once(async move {
-        let _ = wait.await;
-        Ok(end)
-    });
-    stream::iter([Ok(start)]).chain(end)
 }
 
 fn problem(answer: Answer, status: u16) -> Value {

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 use standpipe_tests::clients::{Client, Kind};
+use standpipe_tests::disk::files_below;
 use standpipe_tests::dockerd::{Dockerd, free_port};
 use standpipe_tests::images::{self, BuiltImage};
 use standpipe_tests::pipe::PipeRun;
@@ -128,6 +129,8 @@ async fn the_pipe_pushes_every_tag_and_hides_the_token() {
     assert!(
         outcome.finished.stdout.trim_end().lines().last().is_some_and(|line| line.contains('✔'))
     );
+    let left = files_below(&outcome.clone_directory());
+    assert!(left.is_empty(), "left in the clone folder: {left:?}");
 
     let again = step.push(&step.local("shop-api")).finish().await;
     assert_eq!(again.digest(), digest, "the same image has the same digest every time");

@@ -1,7 +1,7 @@
 //! The pipe, run with the environment that a Bitbucket step gives its pipes.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -141,7 +141,7 @@ impl PipeOutcome {
 
     /// The step's clone folder, as the run left it.
     #[must_use]
-    pub fn clone_directory(&self) -> std::path::PathBuf {
+    pub fn clone_directory(&self) -> PathBuf {
         self.folder.path().join("build")
     }
 
@@ -157,13 +157,6 @@ impl PipeOutcome {
             assert!(output.contains(word), "no {word:?} in {}", self.finished);
         }
     }
-}
-
-/// True for a path that a secret must never be found in.
-#[must_use]
-pub fn contains_text(path: &Path, secret: &str) -> bool {
-    fs::read(path)
-        .is_ok_and(|bytes| bytes.windows(secret.len()).any(|window| window == secret.as_bytes()))
 }
 
 /// The fixed list that the platform passes to every pipe. What is unset arrives empty, not absent.

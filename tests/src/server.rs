@@ -118,6 +118,14 @@ impl Server {
         guardian::forget_process(child.id());
     }
 
+    /// Asks the process to end (SIGTERM) and does not wait.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn ask_to_stop(&self) {
+        terminate(self.child.as_ref().expect("the server runs"));
+    }
+
     /// Asks the process to end (SIGTERM) and waits for it.
     ///
     /// # Panics
@@ -282,7 +290,7 @@ pub fn peak_memory_of(pid: u32) -> Option<u64> {
 }
 
 /// Asks our own child to end.
-pub(crate) fn terminate(child: &Child) {
+fn terminate(child: &Child) {
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     let pid = pid.expect("the kernel gave a valid process id");
     // It may have ended by itself in this moment; waiting for it tells.

@@ -17,6 +17,7 @@ use reqwest::{Body, RequestBuilder, Response, Url};
 use super::auth::Session;
 use super::body::{self, Sending};
 use super::error::{Action, ClientError};
+use super::retry::Attempts;
 use super::{Registry, Sent};
 use crate::config::Tag;
 use crate::image::{Blob, Digest};
@@ -98,7 +99,7 @@ impl Registry {
         &self,
         blob: &Blob,
         progress: &Progress,
-        mut attempts: super::retry::Attempts<'_>,
+        mut attempts: Attempts<'_>,
     ) -> Result<Sent, ClientError> {
         let mut upload = Upload::New;
         let mut furthest = 0;
@@ -106,16 +107,18 @@ impl Registry {
             let session = self.ready(&mut attempts).await?;
             match self.step(&session, &mut upload, blob, progress).await {
                 Ok(ControlFlow::Break(sent)) => return Ok(sent),
-                Ok(ControlFlow::Continue(())) => {
-                    if let Upload::At { offset, .. } = upload
-                        && offset > furthest
-                    {
-                        furthest = offset;
-                        attempts.advanced();
+                Ok(ControlFlow::Continue(())) => {}
+                Err(error) => {
+                    if error.is_transient() && matches!(upload, Upload::Unknown { .. }) {
+                        // A piece may have arrived in part, which is progress. If the registry
+                        // cannot be asked now, it is asked again after the pause.
+                        let _ = self.step(&session, &mut upload, blob, progress).await;
                     }
+                    note_progress(&upload, &mut furthest, &mut attempts);
+                    self.recover(&mut attempts, &session, error).await?;
                 }
-                Err(error) => self.recover(&mut attempts, &session, error).await?,
             }
+            note_progress(&upload, &mut furthest, &mut attempts);
         }
     }
 
@@ -295,6 +298,16 @@ impl Registry {
         request: RequestBuilder,
     ) -> Result<Response, ClientError> {
         self.send(Action::UploadBlob, session, request, &Sending::default().moved).await
+    }
+}
+
+/// Starts the count of attempts anew when the registry has more than it ever had.
+fn note_progress(upload: &Upload, furthest: &mut u64, attempts: &mut Attempts<'_>) {
+    if let Upload::At { offset, .. } = upload
+        && *offset > *furthest
+    {
+        *furthest = *offset;
+        attempts.advanced();
     }
 }
 

@@ -166,8 +166,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             false => "{}".into_response(),
         };
     }
-    let path = seen.path.strip_prefix("/v2/acme/").unwrap_or_default().to_owned();
-    let path = path.split_once('/').map_or("", |(_, rest)| rest);
+    let kinds = ["/blobs/", "/manifests/"];
+    let start = kinds.iter().find_map(|kind| seen.path.find(kind)).unwrap_or_default();
+    let path = seen.path[start..].trim_start_matches('/').to_owned();
     match path.split_once('/') {
         Some(("blobs", "uploads/")) => open(&shared, &faults),
         Some(("blobs", rest)) => match rest.strip_prefix("uploads/") {

@@ -38,7 +38,7 @@ mod upload;
 use super::checkout::Checkouts;
 use super::gather::{self, End};
 use super::space::Space;
-use super::{BlobError, BlobStore, ByteStream, Object};
+use super::{BlobError, BlobStore, ByteStream, Object, broken_task};
 use crate::clock::Clock;
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use async_trait::async_trait;
@@ -322,10 +322,5 @@ fn storage(doing: &'static str, error: io::Error) -> BlobError {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => BlobError::NoSpace(error),
         _ => BlobError::Storage { doing, source: Box::new(error) },
     }
-}
-
-/// A task that panicked or was cancelled because the server is going down.
-fn broken_task(error: tokio::task::JoinError) -> BlobError {
-    BlobError::Storage { doing: "finish a background operation", source: Box::new(error) }
 }
 

@@ -173,3 +173,8 @@ pub enum BlobError {
     #[error("there is no upload {0}")]
     UnknownUpload(UploadId),
 }
+
+/// A task that panicked or was cancelled because the server is going down.
+fn broken_task(error: tokio::task::JoinError) -> BlobError {
+    BlobError::Storage { doing: "finish a background operation", source: Box::new(error) }
+}

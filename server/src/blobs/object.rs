@@ -25,7 +25,7 @@ mod upload;
 use super::checkout::Checkouts;
 use super::gather::{self, End};
 use super::space::Space;
-use super::{BlobError, BlobStore, ByteStream, Object};
+use super::{BlobError, BlobStore, ByteStream, Object, broken_task};
 use crate::clock::Clock;
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use async_trait::async_trait;
@@ -241,7 +241,7 @@ impl<S: Store> BlobStore for ObjectBlobStore<S> {
     async fn uploads(&self) -> Result<Vec<UploadId>, BlobError> {
         let found = self.0.store.list(Some(&Path::from("uploads")));
         let ids = found.try_filter_map(async |object| {
-            Ok(object.location.filename().and_then(|name| name.parse().ok()))
+            Ok(object.location.filename().and_then(|name| name.parse::<UploadId>().ok()))
         });
         ids.try_collect().await.map_err(|error| storage("list uploads", error))
     }
@@ -342,9 +342,4 @@ fn missing_object(key: ObjectKey, error: Error) -> BlobError {
 
 fn storage(doing: &'static str, error: Error) -> BlobError {
     BlobError::Storage { doing, source: Box::new(error) }
-}
-
-/// A task that panicked or was cancelled because the server is going down.
-fn broken_task(error: tokio::task::JoinError) -> BlobError {
-    BlobError::Storage { doing: "finish a background operation", source: Box::new(error) }
 }

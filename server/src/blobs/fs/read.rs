@@ -6,7 +6,7 @@
 
 use super::Shared;
 use super::files::{Files, OpenFile};
-use crate::blobs::{BlobError, ByteStream};
+use crate::blobs::{BlobError, ByteStream, broken_task};
 use crate::domain::ObjectKey;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -86,7 +86,7 @@ impl<F: OpenFile> Stream for Chunks<F> {
             Ahead::Here(chunk) => Ok(std::mem::take(chunk)),
             Ahead::Over => return Poll::Ready(None),
             Ahead::Reading(task) => {
-                ready!(Pin::new(task).poll(context)).unwrap_or_else(|error| Err(super::broken_task(error)))
+                ready!(Pin::new(task).poll(context)).unwrap_or_else(|error| Err(broken_task(error)))
             }
         };
         match chunk {

@@ -1,0 +1,108 @@
+//! From the first start to the last request: passwords, readiness, stopping with requests in flight.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use reqwest::{Body, Method};
+use standpipe_tests::payload::Payload;
+use standpipe_tests::poll;
+use standpipe_tests::raw::{Raw, answered};
+use standpipe_tests::rest::Rest;
+use standpipe_tests::server::{ADMIN, Server, ServerOptions};
+use tokio::sync::oneshot;
+
+use crate::world::{World, location};
+
+#[tokio::test]
+async fn the_first_start_prints_a_password_that_works_and_later_ones_print_none() {
+    let options = ServerOptions {
+        // Empty is unset: the server has to make one up.
+        environment: vec![("STANDPIPE_ADMIN_PASSWORD", String::new())],
+        ..ServerOptions::default()
+    };
+    let mut server = Server::start_with(options).await;
+    let log = server.stderr();
+    let password = log
+        .lines()
+        .skip_while(|line| !line.contains("one-time password"))
+        .skip(1)
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or_else(|| panic!("no password in {log}"));
+    let rest = Rest::new(&server.url(), ADMIN, password);
+    rest.workspace("acme").await;
+    assert!(!server.stdout().contains(password), "passwords are not for pipes and files");
+
+    assert!(server.stop().await.success());
+    server.start_again().await;
+    assert_eq!(server.stderr().matches("one-time password").count(), 1);
+    let workspace = rest.fetch("/workspaces/acme").await;
+    assert_eq!(workspace["slug"], "acme");
+}
+
+#[tokio::test]
+async fn the_address_is_announced_in_the_data_directory() {
+    let server = Server::start().await;
+    let path = server.data().join("listen");
+    let text = std::fs::read_to_string(path).expect("the file is there once the server is ready");
+    assert_eq!(text.trim(), server.url());
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_request_in_flight_end_and_loses_none_of_it() {
+    let mut world = World::with_packages(&["shop-api"]).await;
+    let raw = world.raw();
+    let payload = Payload::new(1, 400_000);
+    let upload = location(&answered(raw.start_upload("acme/shop-api").await).expect(202));
+    let (go_on, wait) = oneshot::channel::<()>();
+    let body = halting(payload.range(0, 200_000), wait, payload.range(200_000, 400_000));
+    let in_flight = {
+        let (raw, upload) = (raw.clone(), upload.clone());
+        let body = Body::wrap_stream(body);
+        tokio::spawn(async move { raw.send(Method::PATCH, &upload, &[], body).await })
+    };
+    until_busy(&raw, &upload).await;
+    world.server.ask_to_stop();
+    let refusing = poll::until("closed door", Duration::from_secs(10), async || {
+        let probe = Raw::anonymous(&world.server.url()).send(Method::GET, "/readyz", &[], "").await;
+        match probe {
+            Ok(answer) if answer.status == 200 => Err("still ready"),
+            _ => Ok(()),
+        }
+    });
+    refusing.await;
+    go_on.send(()).expect("the request in flight still waits");
+    let sent = answered(in_flight.await.expect("the request does not panic")).expect(202);
+    assert!(world.server.stop().await.success());
+
+    world.server.start_again().await;
+    let raw = world.raw();
+    let finished = raw.finish_upload(&location(&sent), &payload.digest(), "").await;
+    let _ = answered(finished).expect(201);
+}
+
+/// Waits until the server has begun to read the request that writes to this upload.
+pub(crate) async fn until_busy(raw: &Raw, upload: &str) {
+    poll::until("busy upload", Duration::from_secs(10), async || {
+        // An empty piece changes nothing should it come first.
+        let headers = [("content-length", "0")];
+        let probe = answered(raw.send(Method::PATCH, upload, &headers, "").await);
+        (probe.status != 202).then_some(()).ok_or("nobody writes to it yet")
+    })
+    .await;
+}
+
+/// A body that stops in the middle until it is told to go on.
+pub(crate) fn halting(
+    start: Bytes,
+    wait: oneshot::Receiver<()>,
+    end: Bytes,
+) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
+    let end = stream::once(async move {
+        // A test that failed meanwhile drops the sender; then nobody looks at the rest.
+        let _ = wait.await;
+        Ok(end)
+    });
+    stream::iter([Ok(start)]).chain(end)
+}
