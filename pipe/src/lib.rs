@@ -6,8 +6,6 @@
 //! memory.
 //! Invariant: the spool directory is gone when [`run`] returns, also on errors and signals.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test may fail where it stands"))]
-
 mod client;
 mod compress;
 pub mod config;
@@ -126,6 +124,7 @@ async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Re
 
 async fn read(source: &Source, selected: &Selected, spool: &Arc<Spool>) -> Result<Image, Error> {
     let progress = Progress::default();
+    tracing::info!("reading image {} from the daemon", selected.name);
     let reading = source.read(selected, spool, &progress);
     let image = progress.watch("read", selected.size, reading).await?;
     let packed: u64 = image.layers.iter().map(|layer| layer.file.size).sum();

@@ -221,7 +221,8 @@ mod tests {
     #[test]
     fn events_of_libraries_are_dropped() {
         let style = LogStyle { plain: true, debug: true };
-        let lines = logged(style, || tracing::error!(target: "oci_client", "Location: http://a?sig=b"));
+        let lines =
+            logged(style, || tracing::error!(target: "oci_client", "Location: http://a?sig=b"));
         assert_eq!(lines, "");
     }
 

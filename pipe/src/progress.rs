@@ -68,7 +68,12 @@ mod tests {
     async fn short_work_is_not_announced_and_its_result_passed_on() {
         let progress = Progress::default();
         let counting = progress.clone();
-        let result = progress.watch("sent", 5, async move { counting.add(5); 7 }).await;
+        let result = progress
+            .watch("sent", 5, async move {
+                counting.add(5);
+                7
+            })
+            .await;
         assert_eq!((result, progress.moved()), (7, 5));
     }
 }

@@ -36,7 +36,8 @@ pub(crate) async fn run(
             (format!("layer {}/{total} {}", index + 1, layer.file.digest.short()), *layer)
         });
         let configs = plan.configs.iter();
-        let configs = configs.map(|config| (format!("config {}", config.file.digest.short()), *config));
+        let configs =
+            configs.map(|config| (format!("config {}", config.file.digest.short()), *config));
         for stage in [layers.collect::<Vec<_>>(), configs.collect()] {
             let sent = send_all(stage, registry, parallel, &progress).await?;
             pushed.blobs += sent.blobs;

@@ -37,7 +37,9 @@ pub struct PushedTag {
 impl Report {
     /// `registry/workspace/name:tag@sha256:…` for each tag.
     pub fn references(&self) -> impl Iterator<Item = String> {
-        self.references.iter().map(|pushed| format!("{}:{}@{}", self.name, pushed.tag, pushed.digest))
+        self.references
+            .iter()
+            .map(|pushed| format!("{}:{}@{}", self.name, pushed.tag, pushed.digest))
     }
 
     /// Appends the output variables of Pipelines to `path`, as far as that is possible: the

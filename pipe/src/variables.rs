@@ -130,7 +130,9 @@ pub fn help() -> String {
         let default = match variable.default {
             DefaultValue::Required => "required".to_owned(),
             DefaultValue::Constant("") => "optional".to_owned(),
-            DefaultValue::Constant(value) | DefaultValue::Step(value) => format!("default: {value}"),
+            DefaultValue::Constant(value) | DefaultValue::Step(value) => {
+                format!("default: {value}")
+            }
         };
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {} ({default})\n      {}", variable.name, variable.description);

@@ -12,9 +12,8 @@ use standpipe_tests::payload::{Payload, digest_of};
 use standpipe_tests::raw::{Raw, answered, last_byte, with_query};
 use standpipe_tests::rest::Rest;
 use standpipe_tests::server::Server;
-use tokio::sync::oneshot;
 
-use crate::lifecycle::{halting, until_busy};
+use crate::lifecycle::Halting;
 use crate::world::{World, location};
 
 const NAME: &str = "acme/shop-api";
@@ -220,27 +219,22 @@ async fn a_chunk_that_does_not_fit_is_refused_with_the_true_offset() {
 async fn of_two_writers_on_one_upload_one_is_refused_and_nothing_is_mixed() {
     let world = World::with_packages(&["shop-api"]).await;
     let raw = world.raw();
-    let payload = Payload::new(4, 400_000);
+    let (first, halting) = Halting::body(4);
     let upload = location(&answered(raw.start_upload(NAME).await).expect(202));
-    let (go_on, wait) = oneshot::channel::<()>();
-    let first = Body::wrap_stream(halting(
-        payload.range(0, 200_000),
-        wait,
-        payload.range(200_000, 400_000),
-    ));
     let slow = {
         let (raw, upload) = (raw.clone(), upload.clone());
         tokio::spawn(async move { raw.send(Method::PATCH, &upload, &[], first).await })
     };
+    halting.begun.await.expect("the first half is sent");
     let other = Payload::new(5, 400_000);
-    until_busy(&raw, &upload).await;
     let target = with_query(&upload, "digest", &other.digest());
     let refused = answered(raw.send(Method::PUT, &target, &[], other.bytes()).await);
     assert!(matches!(refused.status, 409 | 416), "{} {}", refused.status, refused.text());
-    go_on.send(()).expect("the first writer still waits");
+    halting.go_on.send(()).expect("the first writer still waits");
     let sent = answered(slow.await.expect("the first writer does not panic")).expect(202);
-    assert_eq!(last_byte(&sent), Some(399_999));
-    let finished = answered(raw.finish_upload(&location(&sent), &payload.digest(), "").await);
+    assert_eq!(last_byte(&sent), Some(halting.payload.length() - 1));
+    let digest = halting.payload.digest();
+    let finished = answered(raw.finish_upload(&location(&sent), &digest, "").await);
     let _ = finished.expect(201);
 }
 

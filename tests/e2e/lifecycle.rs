@@ -53,16 +53,10 @@ async fn the_address_is_announced_in_the_data_directory() {
 async fn a_stop_lets_a_request_in_flight_end_and_loses_none_of_it() {
     let mut world = World::with_packages(&["shop-api"]).await;
     let raw = world.raw();
-    let payload = Payload::new(1, 400_000);
+    let (body, halting) = Halting::body(1);
     let upload = location(&answered(raw.start_upload("acme/shop-api").await).expect(202));
-    let (go_on, wait) = oneshot::channel::<()>();
-    let body = halting(payload.range(0, 200_000), wait, payload.range(200_000, 400_000));
-    let in_flight = {
-        let (raw, upload) = (raw.clone(), upload.clone());
-        let body = Body::wrap_stream(body);
-        tokio::spawn(async move { raw.send(Method::PATCH, &upload, &[], body).await })
-    };
-    until_busy(&raw, &upload).await;
+    let in_flight = tokio::spawn(async move { raw.send(Method::PATCH, &upload, &[], body).await });
+    halting.begun.await.expect("the first half is sent");
     world.server.ask_to_stop();
     let refusing = poll::until("closed door", Duration::from_secs(10), async || {
         let probe = Raw::anonymous(&world.server.url()).send(Method::GET, "/readyz", &[], "").await;
@@ -72,37 +66,42 @@ async fn a_stop_lets_a_request_in_flight_end_and_loses_none_of_it() {
         }
     });
     refusing.await;
-    go_on.send(()).expect("the request in flight still waits");
+    halting.go_on.send(()).expect("the request in flight still waits");
     let sent = answered(in_flight.await.expect("the request does not panic")).expect(202);
     assert!(world.server.stop().await.success());
 
     world.server.start_again().await;
     let raw = world.raw();
-    let finished = raw.finish_upload(&location(&sent), &payload.digest(), "").await;
+    let finished = raw.finish_upload(&location(&sent), &halting.payload.digest(), "").await;
     let _ = answered(finished).expect(201);
 }
 
-/// Waits until the server has begun to read the request that writes to this upload.
-pub(crate) async fn until_busy(raw: &Raw, upload: &str) {
-    poll::until("busy upload", Duration::from_secs(10), async || {
-        // An empty piece changes nothing should it come first.
-        let headers = [("content-length", "0")];
-        let probe = answered(raw.send(Method::PATCH, upload, &headers, "").await);
-        (probe.status != 202).then_some(()).ok_or("nobody writes to it yet")
-    })
-    .await;
+/// A body in two halves that stops between them until it is told to go on.
+pub(crate) struct Halting {
+    pub(crate) payload: Payload,
+    /// Resolves when the first half is on its way. It is larger than all buffers between client and
+    /// server, so the server is then in the middle of the request.
+    pub(crate) begun: oneshot::Receiver<()>,
+    /// Lets the second half go.
+    pub(crate) go_on: oneshot::Sender<()>,
 }
 
-/// A body that stops in the middle until it is told to go on.
-pub(crate) fn halting(
-    start: Bytes,
-    wait: oneshot::Receiver<()>,
-    end: Bytes,
-) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
-    let end = stream::once(async move {
-        // A test that failed meanwhile drops the sender; then nobody looks at the rest.
-        let _ = wait.await;
-        Ok(end)
-    });
-    stream::iter([Ok(start)]).chain(end)
+impl Halting {
+    /// The body, and the hands on it.
+    pub(crate) fn body(seed: u64) -> (Body, Self) {
+        let payload = Payload::new(seed, 2 * HALF);
+        let (begin, begun) = oneshot::channel::<()>();
+        let (go_on, wait) = oneshot::channel::<()>();
+        let pause = stream::once(async move {
+            // A test that failed meanwhile has dropped the other ends; then nobody looks any more.
+            let _ = begin.send(());
+            let _ = wait.await;
+            Ok(Bytes::new())
+        });
+        let (first, second) = (payload.stream(0, HALF), payload.stream(HALF, 2 * HALF));
+        let body = Body::wrap_stream(first.chain(pause).chain(second));
+        (body, Self { payload, begun, go_on })
+    }
 }
+
+const HALF: u64 = 32 * 1024 * 1024;

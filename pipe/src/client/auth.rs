@@ -54,7 +54,10 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Session").field("generation", &self.generation).finish_non_exhaustive()
+        formatter
+            .debug_struct("Session")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,9 +130,10 @@ async fn ping(http: &reqwest::Client, base: &Url) -> Result<Option<Challenge>, C
             Err(not_a_registry(&format!("redirects /v2/ elsewhere ({status})")))
         }
         StatusCode::NOT_FOUND => Err(not_a_registry("has no /v2/")),
-        _ => Err(accept(Action::Ping, response).await.err().unwrap_or_else(|| {
-            not_a_registry(&format!("answers /v2/ with {status}"))
-        })),
+        _ => Err(accept(Action::Ping, response)
+            .await
+            .err()
+            .unwrap_or_else(|| not_a_registry(&format!("answers /v2/ with {status}")))),
     }
 }
 
@@ -170,7 +174,8 @@ impl Registry {
                 session.renew_at = Some(token.renew_at);
                 let auth = RegistryAuth::Bearer(token.value.expose().to_owned());
                 session.oci.store_auth_if_needed(&self.registry_key(), &auth).await;
-                session.authorization = Some(Secret::new(format!("Bearer {}", token.value.expose())));
+                session.authorization =
+                    Some(Secret::new(format!("Bearer {}", token.value.expose())));
             }
             (Some(Challenge::Basic), None) => return Err(unauthorized(Action::Ping)),
             // Without a challenge the pair is sent all the same: some registries let everybody
@@ -230,7 +235,8 @@ impl Registry {
         query.extend(service.map(|service| ("service", service)));
         let mut request = self.http.get(url).query(&query).timeout(TOKEN);
         if let Some(credentials) = credentials {
-            request = request.basic_auth(&credentials.username, Some(credentials.password.expose()));
+            request =
+                request.basic_auth(&credentials.username, Some(credentials.password.expose()));
         }
         let response = request.send().await.map_err(|error| ClientError::from_reqwest(&error))?;
         let response = accept(Action::Token, response).await?;
@@ -283,10 +289,8 @@ fn oci_client(settings: &Settings, base: &Url) -> Result<Client, ClientError> {
         _ => ClientProtocol::Https,
     };
     let certificates = settings.certificates.iter();
-    let certificates = certificates.map(|der| Certificate {
-        encoding: CertificateEncoding::Der,
-        data: der.clone(),
-    });
+    let certificates = certificates
+        .map(|der| Certificate { encoding: CertificateEncoding::Der, data: der.clone() });
     let config = ClientConfig {
         protocol,
         use_monolithic_push: true,

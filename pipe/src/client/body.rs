@@ -85,6 +85,40 @@ pub(super) async fn unless_stalled<T>(
     }
 }
 
+/// Lets `work` send `size` bytes in one request, unless that turns out to take long.
+///
+/// Registries end an upload after some minutes (Bitbucket's after seven), and all of it is lost
+/// then. So the speed is looked at early, while little is lost.
+pub(super) async fn unless_slow<T>(
+    size: u64,
+    moved: &AtomicU64,
+    work: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::pin!(work);
+    let started = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut work => return result,
+            () = tokio::time::sleep(LOOK) => {
+                let (taken, sent) = (started.elapsed(), moved.load(Ordering::Relaxed));
+                if too_slow(taken, sent, size) {
+                    return Err(ClientError::Protocol(
+                        "one request would take longer than registries allow".to_owned(),
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Whether the whole will take longer than is safe, by what was sent so far.
+fn too_slow(taken: Duration, sent: u64, size: u64) -> bool {
+    let left = size.saturating_sub(sent) as f64;
+    let expected = taken.as_secs_f64() * (1.0 + left / sent.max(1) as f64);
+    left > 0.0 && expected > SAFE.as_secs_f64()
+}
+
 /// The body of an answer that should be small.
 pub(super) async fn at_most(mut response: Response, most: usize) -> Result<Vec<u8>, ClientError> {
     let mut body = Vec::new();
@@ -99,6 +133,10 @@ pub(super) async fn at_most(mut response: Response, most: usize) -> Result<Vec<u
     Ok(body)
 }
 
+/// How often the speed of an upload is looked at.
+const LOOK: Duration = Duration::from_secs(20);
+/// Well below the seven minutes after which Bitbucket's registry ends an upload.
+const SAFE: Duration = Duration::from_secs(300);
 /// Bytes that are read from disk and handed to the connection at a time.
 const PIECE: usize = 512 << 10;
 
@@ -118,6 +156,24 @@ mod tests {
         };
         let result = unless_stalled(Duration::from_secs(10), &moved, work).await;
         assert_eq!(result.unwrap(), 7);
+    }
+
+    #[test]
+    fn an_upload_is_too_slow_if_its_rest_will_not_be_through_in_time() {
+        let after = |seconds, sent| too_slow(Duration::from_secs(seconds), sent, 1000);
+        assert!(after(20, 50), "400 s in all");
+        assert!(!after(20, 100), "200 s in all");
+        assert!(after(20, 0));
+        assert!(!after(290, 999));
+        assert!(!after(900, 1000), "what is sent only waits for the answer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_upload_is_given_up_early() {
+        let (moved, started) = (AtomicU64::new(10), Instant::now());
+        let work = std::future::pending::<Result<(), ClientError>>();
+        assert!(unless_slow(1000, &moved, work).await.is_err());
+        assert_eq!(started.elapsed(), LOOK);
     }
 
     #[tokio::test(start_paused = true)]

@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_bearer_challenge_is_read() {
-        let header = r#"Bearer realm="https://auth.example/token",service="reg\"x",scope="a:b:pull,push""#;
+        let header =
+            r#"Bearer realm="https://auth.example/token",service="reg\"x",scope="a:b:pull,push""#;
         let expected = Challenge::Bearer {
             realm: "https://auth.example/token".to_owned(),
             service: Some("reg\"x".to_owned()),
@@ -168,7 +169,9 @@ mod tests {
     #[test]
     fn a_token_is_preferred_wherever_it_stands() {
         let together = r#"Basic realm="a", bearer realm=https, service=s"#;
-        assert!(matches!(choose(&[together]), Some(Challenge::Bearer { realm, .. }) if realm == "https"));
+        assert!(
+            matches!(choose(&[together]), Some(Challenge::Bearer { realm, .. }) if realm == "https")
+        );
         let apart = ["Basic realm=\"a\"", "Bearer realm=\"b\""];
         assert!(matches!(choose(&apart), Some(Challenge::Bearer { .. })));
         assert_eq!(choose(&["Basic realm=\"x\""]), Some(Challenge::Basic));

@@ -102,7 +102,8 @@ impl Refusal {
     /// Whether code or message contain this word, in lower case.
     pub(crate) fn mentions(&self, word: &str) -> bool {
         self.reasons.iter().any(|reason| {
-            reason.message.to_lowercase().contains(word) || reason.code.to_lowercase().contains(word)
+            reason.message.to_lowercase().contains(word)
+                || reason.code.to_lowercase().contains(word)
         })
     }
 }
@@ -150,9 +151,8 @@ impl ClientError {
 
     /// Translates an error of the OCI client.
     pub(super) fn from_oci(action: Action, error: OciDistributionError) -> Self {
-        let refused = |status, reasons| {
-            Self::Refused(Refusal { action, status, reasons, retry_after: None })
-        };
+        let refused =
+            |status, reasons| Self::Refused(Refusal { action, status, reasons, retry_after: None });
         match error {
             OciDistributionError::RequestError(error) => match error.status() {
                 Some(status) => refused(status.as_u16(), Vec::new()),
@@ -176,7 +176,9 @@ impl ClientError {
                 Self::Protocol("the registry did not say where to upload to".to_owned())
             }
             // The text of the others may quote an address.
-            _ => Self::Protocol("the registry does not keep to the OCI distribution rules".to_owned()),
+            _ => Self::Protocol(
+                "the registry does not keep to the OCI distribution rules".to_owned(),
+            ),
         }
     }
 }
@@ -209,10 +211,11 @@ fn reasons(body: &[u8]) -> Vec<Reason> {
         message: String,
     }
     if let Ok(envelope) = serde_json::from_slice::<Envelope>(body) {
-        let cleaned = envelope.errors.into_iter().take(MOST_REASONS).map(|reason| Reason {
-            code: clean(&reason.code),
-            message: clean(&reason.message),
-        });
+        let cleaned = envelope
+            .errors
+            .into_iter()
+            .take(MOST_REASONS)
+            .map(|reason| Reason { code: clean(&reason.code), message: clean(&reason.message) });
         return cleaned.collect();
     }
     match serde_json::from_slice::<Other>(body) {
@@ -261,7 +264,8 @@ mod tests {
 
     #[test]
     fn the_codes_of_the_specification_are_read() {
-        let refusal = refusal(403, r#"{"errors":[{"code":"DENIED","message":"no\nway","detail":1}]}"#);
+        let refusal =
+            refusal(403, r#"{"errors":[{"code":"DENIED","message":"no\nway","detail":1}]}"#);
         assert!(refusal.has_code("denied"));
         assert_eq!(refusal.to_string(), "403 Forbidden: DENIED (no way)");
     }
@@ -271,8 +275,14 @@ mod tests {
         for body in ["", "<html>", "[]", r#"{"errors":7}"#, "\u{0}"] {
             assert_eq!(refusal(502, body).to_string(), "502 Bad Gateway", "{body}");
         }
-        assert_eq!(refusal(401, r#"{"details":"wrong password"}"#).reasons[0].message, "wrong password");
-        assert!(refusal(400, &format!(r#"{{"message":"{}"}}"#, "x".repeat(9999))).to_string().len() < 400);
+        assert_eq!(
+            refusal(401, r#"{"details":"wrong password"}"#).reasons[0].message,
+            "wrong password"
+        );
+        assert!(
+            refusal(400, &format!(r#"{{"message":"{}"}}"#, "x".repeat(9999))).to_string().len()
+                < 400
+        );
     }
 
     #[test]

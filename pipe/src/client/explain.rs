@@ -43,7 +43,9 @@ pub(super) fn explain(target: &Target, error: ClientError) -> Error {
         ClientError::Protocol(reason) => {
             let failure = Failure::new(format!("{}: {reason}", target.registry));
             let failure = if reason.contains("not a container registry") {
-                failure.hint("REGISTRY must be the host of a registry, without a path. Is the port right?")
+                failure.hint(
+                    "REGISTRY must be the host of a registry, without a path. Is the port right?",
+                )
             } else {
                 failure
             };
@@ -98,8 +100,10 @@ fn refused(target: &Target, refusal: &Refusal) -> Error {
                 .hint("Bitbucket's registry takes layers of at most 32 GB."),
         ),
         429 => Error::Registry(
-            Failure::new(format!("{registry} still asks to slow down after all retries ({refusal})"))
-                .hint("Set PARALLEL lower or RETRIES higher."),
+            Failure::new(format!(
+                "{registry} still asks to slow down after all retries ({refusal})"
+            ))
+            .hint("Set PARALLEL lower or RETRIES higher."),
         ),
         500..=599 => Error::Registry(
             Failure::new(format!("{registry} failed, retries included ({refusal})"))
@@ -122,9 +126,12 @@ fn unreachable_registry(target: &Target, reason: &str) -> Error {
     } else if reason.contains("corrupt message") || reason.contains("InvalidContentType") {
         failure.hint("The registry does not talk TLS there; INSECURE=true allows plain HTTP.")
     } else if target.insecure {
-        failure.hint("INSECURE=true talks plain HTTP; a registry with TLS must be asked without it.")
+        failure
+            .hint("INSECURE=true talks plain HTTP; a registry with TLS must be asked without it.")
     } else {
-        failure.hint("Check REGISTRY, and that the step may reach it (proxy, firewall, private address).")
+        failure.hint(
+            "Check REGISTRY, and that the step may reach it (proxy, firewall, private address).",
+        )
     };
     Error::Registry(failure)
 }
@@ -179,8 +186,9 @@ fn denied(target: &Target, refusal: &Refusal) -> Error {
 
 fn missing_package(target: &Target, refusal: &Refusal) -> Error {
     let Target { workspace, package, registry, .. } = target;
-    let message =
-        format!("package {package} does not exist in workspace {workspace} of {registry} ({refusal})");
+    let message = format!(
+        "package {package} does not exist in workspace {workspace} of {registry} ({refusal})"
+    );
     let failure = Failure::new(message);
     Error::Access(if target.bitbucket {
         failure.hint(format!(

@@ -9,11 +9,11 @@ use oci_distribution::secrets::RegistryAuth;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 
+use super::Registry;
 use super::auth::Session;
 use super::body;
 use super::error::{Action, ClientError};
 use super::retry::Attempts;
-use super::Registry;
 use crate::config::Tag;
 use crate::image::{DOCKER_MANIFEST, Digest, IMAGE_MANIFEST, Manifest};
 
@@ -127,7 +127,8 @@ impl Registry {
     ) -> Result<Option<String>, ClientError> {
         let reference = self.reference(tag);
         body::unless_stalled(self.settings.transfer.timeout, &AtomicU64::new(0), async {
-            let read = session.oci.fetch_manifest_digest(&reference, &RegistryAuth::Anonymous).await;
+            let read =
+                session.oci.fetch_manifest_digest(&reference, &RegistryAuth::Anonymous).await;
             read.map(Some).map_err(|error| ClientError::from_oci(Action::ReadManifest, error))
         })
         .await

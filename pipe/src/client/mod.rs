@@ -80,7 +80,8 @@ impl Registry {
             mask: mask.clone(),
         };
         let http = settings.http().map_err(explained)?;
-        let (base, challenge) = auth::discover(config, &http, &settings).await.map_err(explained)?;
+        let (base, challenge) =
+            auth::discover(config, &http, &settings).await.map_err(explained)?;
         let first = Session::none(&settings, &base).map_err(explained)?;
         let registry = Self {
             session: Mutex::new(Arc::new(first)),
@@ -106,7 +107,9 @@ impl Registry {
 
     /// Puts the manifest under a tag and makes sure that it arrived as it is.
     pub(crate) async fn push_manifest(&self, manifest: &Manifest, tag: &Tag) -> Result<(), Error> {
-        self.send_manifest(manifest, tag).await.map_err(|error| explain::tag(&self.target, tag, error))
+        self.send_manifest(manifest, tag)
+            .await
+            .map_err(|error| explain::tag(&self.target, tag, error))
     }
 
     /// `registry/workspace/name`, as it stands before the colon of a reference.

@@ -73,7 +73,10 @@ pub(super) fn parse_retry_after(value: &str) -> Option<Duration> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a date in a header is compared with the clock here only")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a date in a header is compared with the clock here only"
+)]
 fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -85,7 +85,7 @@ impl Registry {
             let pushed = session.oci.push_blob_stream(&reference, stream, digest, Some(size)).await;
             pushed.map_err(|error| ClientError::from_oci(Action::UploadBlob, error))
         });
-        match pushed.await {
+        match body::unless_slow(size, &sending.moved, pushed).await {
             Ok(_) => Ok(Sent::Pushed),
             Err(error) => {
                 sending.take_back(progress);
@@ -258,7 +258,9 @@ impl Registry {
         let next = location(&response, at).unwrap_or_else(|_| at.clone());
         match received(&response).unwrap_or(end) {
             confirmed if (offset..=end).contains(&confirmed) => Ok((next, confirmed)),
-            _ => Err(ClientError::Protocol("the registry confirmed bytes it did not get".to_owned())),
+            _ => {
+                Err(ClientError::Protocol("the registry confirmed bytes it did not get".to_owned()))
+            }
         }
     }
 
@@ -319,7 +321,8 @@ fn refuses_pieces(error: &ClientError) -> bool {
 
 /// The `Location` of an answer, absolute or relative to the request.
 fn location(response: &Response, requested: &Url) -> Result<Url, ClientError> {
-    let missing = || ClientError::Protocol("the registry did not say where to upload to".to_owned());
+    let missing =
+        || ClientError::Protocol("the registry did not say where to upload to".to_owned());
     let value = response.headers().get(LOCATION).ok_or_else(missing)?;
     let text = value.to_str().map_err(|_| missing())?;
     let url = requested.join(text).map_err(|_| missing())?;

@@ -70,7 +70,9 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(
             build.user_agent(),
-            format!("standpipe-pipe/{version} build/42 commit/abc branch/feature/a%20b pipeline/{{1-2}}")
+            format!(
+                "standpipe-pipe/{version} build/42 commit/abc branch/feature/a%20b pipeline/{{1-2}}"
+            )
         );
     }
 

@@ -319,7 +319,8 @@ fn transfer(given: &Environment, problems: &mut Problems) -> Option<Transfer> {
         "CHUNK_SIZE",
         values::bytes(given.chunk_size.as_deref(), 32 << 20, 64 << 10..=1 << 30),
     );
-    let timeout = problems.take("TIMEOUT", values::seconds(given.timeout.as_deref(), 300, 1..=3600));
+    let timeout =
+        problems.take("TIMEOUT", values::seconds(given.timeout.as_deref(), 300, 1..=3600));
     Some(Transfer {
         parallel: usize::try_from(parallel?).unwrap_or(1),
         retries: u32::try_from(retries?).unwrap_or(0),

@@ -190,7 +190,10 @@ mod tests {
         for wrong in ["https://a", "u:p@a", "a/b", "a b", "a:99999", "", "a?b", "a#b"] {
             assert!(RegistryAddress::parse(wrong).is_err(), "{wrong}");
         }
-        assert_eq!(RegistryAddress::parse("Reg.Example:5000").unwrap().as_str(), "reg.example:5000");
+        assert_eq!(
+            RegistryAddress::parse("Reg.Example:5000").unwrap().as_str(),
+            "reg.example:5000"
+        );
     }
 
     #[test]

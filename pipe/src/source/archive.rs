@@ -95,10 +95,12 @@ fn read_entries(tar: impl Read, spool: &Spool, raw: &[Digest]) -> io::Result<Exp
                 export.manifest = small(&mut entry)?;
                 continue;
             }
-            EntryType::Regular | EntryType::Continuous => match store(&mut entry, &name, spool, raw)? {
-                Some(content) => content,
-                None => continue,
-            },
+            EntryType::Regular | EntryType::Continuous => {
+                match store(&mut entry, &name, spool, raw)? {
+                    Some(content) => content,
+                    None => continue,
+                }
+            }
             EntryType::Symlink | EntryType::Link => {
                 let target = entry.link_name_bytes().unwrap_or_default();
                 let target = String::from_utf8_lossy(&target).into_owned();
@@ -128,7 +130,9 @@ fn store(
         Some(digest) if raw.contains(digest) => pack(entry, spool)?,
         None if name.ends_with("/layer.tar") => pack(entry, spool)?,
         Some(_) => copy(entry, spool)?,
-        None if name.ends_with(".json") && !name.contains('/') && name != INDEX => copy(entry, spool)?,
+        None if name.ends_with(".json") && !name.contains('/') && name != INDEX => {
+            copy(entry, spool)?
+        }
         None => return Ok(None),
     };
     let actual = match &content {

@@ -63,7 +63,10 @@ impl Daemon {
             match Self::ping(&endpoint, timeout).await {
                 Ok(daemon) => {
                     if !tried.is_empty() {
-                        tracing::warn!("using the Docker daemon at {endpoint}; {}", tried.join("; "));
+                        tracing::warn!(
+                            "using the Docker daemon at {endpoint}; {}",
+                            tried.join("; ")
+                        );
                     }
                     tracing::debug!("Docker daemon at {endpoint}");
                     return Ok(daemon);
@@ -101,7 +104,8 @@ impl Daemon {
 
     /// The image called `name`, if there is one.
     pub(super) async fn inspect(&self, name: &str) -> Result<Option<Inspected>, Error> {
-        let path: Vec<&str> = ["images"].into_iter().chain(name.split('/')).chain(["json"]).collect();
+        let path: Vec<&str> =
+            ["images"].into_iter().chain(name.split('/')).chain(["json"]).collect();
         match self.get(self.url(&path)).await? {
             response if response.status() == StatusCode::NOT_FOUND => Ok(None),
             response => self.json(response).await.map(Some),
@@ -178,7 +182,11 @@ impl Daemon {
         }
     }
 
-    async fn cut(&self, pieces: &mpsc::Sender<io::Result<Bytes>>, error: Error) -> Result<(), Error> {
+    async fn cut(
+        &self,
+        pieces: &mpsc::Sender<io::Result<Bytes>>,
+        error: Error,
+    ) -> Result<(), Error> {
         // The reader repeats this text; if it has stopped already, the error below is enough.
         let _ = pieces.send(Err(io::Error::other(error.to_string()))).await;
         Err(error)

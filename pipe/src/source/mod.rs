@@ -59,7 +59,7 @@ impl Source {
         for image in &selected {
             let tags: Vec<&str> = image.tags.iter().map(Tag::as_str).collect();
             tracing::info!(
-                "image {} ({}, {}, {} layers, {} unpacked) goes out as {}",
+                "image {} ({}, {}, layers: {}, unpacked: {}) goes out as {}",
                 image.name,
                 image.id.trim_start_matches("sha256:").get(..12).unwrap_or(&image.id),
                 image.platform,

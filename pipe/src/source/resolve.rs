@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn near_names_come_best_first() {
-        let local = ["other:1", "shop-apo:1", "reg.example/acme/shop-api:2", "shop-api:3", "shop:1"];
+        let local =
+            ["other:1", "shop-apo:1", "reg.example/acme/shop-api:2", "shop-api:3", "shop:1"];
         let local = local.map(str::to_owned);
         let expected = ["shop-api:3", "reg.example/acme/shop-api:2", "shop:1", "shop-apo:1"];
         assert_eq!(near("shop-api", &local), expected);

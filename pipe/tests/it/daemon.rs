@@ -89,9 +89,10 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         return missing();
     };
     let find = |name: &str| {
-        store.images.iter().find(|image| {
-            image.names.iter().any(|known| known == name) || image.id() == name
-        })
+        store
+            .images
+            .iter()
+            .find(|image| image.names.iter().any(|known| known == name) || image.id() == name)
     };
     if let Some(name) = rest.strip_suffix("/json") {
         let Some(image) = find(name) else {
@@ -115,7 +116,8 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
 /// Streams the export in pieces of an odd size.
 fn export(mut tar: Vec<u8>, faults: Faults) -> Response {
     tar.truncate(faults.cut_export.unwrap_or(tar.len()));
-    let pieces: Vec<_> = tar.chunks(65_521).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let pieces: Vec<_> =
+        tar.chunks(65_521).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     let end: Vec<std::io::Result<Bytes>> = match faults.cut_export {
         Some(_) => vec![Err(std::io::Error::other("cut"))],
         None => Vec::new(),

@@ -9,6 +9,7 @@
 mod cli;
 mod daemon;
 mod failures;
+mod faults;
 mod harness;
 mod image;
 mod pipe_yml;

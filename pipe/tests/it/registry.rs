@@ -1,6 +1,6 @@
 //! A registry in memory that keeps to the distribution-spec, until it is told not to.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::Router;
@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub(crate) use crate::faults::Faults;
 use crate::image::digest;
 
 pub(crate) const USER: &str = "ann";
@@ -30,42 +31,6 @@ pub(crate) enum Login {
     Nobody,
     Basic,
     Bearer,
-}
-
-/// What the registry does wrong.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Faults {
-    /// Each request with a blob in it takes one: the connection ends after so many bytes.
-    pub(crate) cuts: VecDeque<usize>,
-    /// So many requests for an upload get 503, with this `Retry-After`.
-    pub(crate) busy: usize,
-    pub(crate) retry_after: Option<&'static str>,
-    /// The answer to every request that opens an upload.
-    pub(crate) refuse_upload: Option<(u16, &'static str)>,
-    /// The answer to every manifest.
-    pub(crate) refuse_manifest: Option<(u16, &'static str)>,
-    /// PATCH is not known.
-    pub(crate) no_pieces: bool,
-    /// The largest body in bytes that a proxy before the registry lets through.
-    pub(crate) largest_body: Option<u64>,
-    /// Uploads are sent to this address, which is another host.
-    pub(crate) foreign_storage: Option<String>,
-    /// Logins are sent to this address.
-    pub(crate) foreign_realm: Option<String>,
-    /// After a challenge for Basic, the next one is for a token from there.
-    pub(crate) turncoat_realm: Option<String>,
-    /// The digest in the answers about manifests.
-    pub(crate) wrong_digest: Option<&'static str>,
-    /// `/v2/` is a web page.
-    pub(crate) page: bool,
-    /// Everything is redirected there.
-    pub(crate) redirect: Option<String>,
-    /// A token is good for so many requests.
-    pub(crate) token_uses: Option<usize>,
-    /// Bodies of blobs are read this far and then no further, once.
-    pub(crate) stall_after: Option<usize>,
-    /// What the token server answers instead of a token.
-    pub(crate) token_answer: Option<String>,
 }
 
 /// A request that was received.
@@ -129,7 +94,11 @@ impl Registry {
     /// How many requests had this method and a path with this in it.
     pub(crate) fn count(&self, method: &Method, part: &str) -> usize {
         let content = self.content();
-        content.seen.iter().filter(|seen| seen.method == *method && seen.path.contains(part)).count()
+        content
+            .seen
+            .iter()
+            .filter(|seen| seen.method == *method && seen.path.contains(part))
+            .count()
     }
 }
 
@@ -175,7 +144,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
             Some(id) => upload(&shared, id, &seen, body).await,
             None => blob(&shared, rest),
         },
-        Some(("manifests", name)) => manifest(&shared, name, &seen, &parts.headers, &faults, body).await,
+        Some(("manifests", name)) => {
+            manifest(&shared, name, &seen, &parts.headers, &faults, body).await
+        }
         _ => error(404, "UNSUPPORTED"),
     }
 }

@@ -1,9 +1,9 @@
 //! Pushes that succeed although something broke on the way.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use axum::http::Method;
+use tokio::time::Instant;
 
 use crate::daemon::Daemon;
 use crate::harness::{Outcome, Step};

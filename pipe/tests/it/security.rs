@@ -1,6 +1,8 @@
 //! Hostile registries: nothing secret leaves, and the push fails or goes on without it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::daemon::{self, Daemon};
 use crate::harness::{Outcome, Step};

@@ -9,6 +9,7 @@
 //! and object keys.
 
 mod checkout;
+pub mod fault;
 pub mod fs;
 mod gather;
 mod hasher;

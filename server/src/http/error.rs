@@ -130,6 +130,13 @@ impl Problem {
         }
     }
 
+    /// What a panic is told as.
+    pub(super) fn panicked(words: &str) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let problem = failure(Self::new(status, Code::Unknown, "failed", String::new()));
+        Self { cause: Some(format!("the handler panicked: {words}")), ..problem }
+    }
+
     fn with(mut self, name: HeaderName, value: impl ToString) -> Self {
         self.headers.push((name, value.to_string()));
         self
@@ -381,7 +388,7 @@ macro_rules! from_errors {
         impl IntoResponse for $answer {
             fn into_response(self) -> Response {
                 let mut response = self.0.status.into_response();
-                response.extensions_mut().insert(self.0);
+                response.extensions_mut().insert(*self.0);
                 response
             }
         }

@@ -1,1 +1,76 @@
 //! HTTP: the only folder that names axum.
+//!
+//! A request goes router → handler (parse, authorise, one verb, render) → verb of the registry. The
+//! raw request path is parsed, never the percent-decoded one.
+//!
+//! Layers, from the outside in, each with the reason for its place:
+//! 1. [`boundary`]: the request id, the log line, the body of every refusal, the headers of every
+//!    answer. Outermost, so that nothing leaves without them.
+//! 2. catching panics: inside the boundary, so that a panic is answered and logged like any fault.
+//! 3. [`limits`]: refuses what is too long before anything is made of it.
+//! 4. the idle limit of request bodies: innermost, because it wraps the body that handlers read. It
+//!    counts from one piece to the next; a large upload may take as long as it moves.
+//!
+//! This folder must not know how anything is stored, and decides nothing about rights.
+
+mod boundary;
+pub(crate) mod challenge;
+mod connection;
+pub mod error;
+pub mod extract;
+mod home;
+mod limits;
+pub mod oci;
+mod ops;
+pub mod serve;
+
+use crate::app::App;
+use axum::Router;
+use error::ApiError;
+use std::sync::Arc;
+use std::time::Duration;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+/// How the router treats requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouterOptions {
+    /// The longest pause within a request's body.
+    pub idle_body: Duration,
+}
+
+impl Default for RouterOptions {
+    fn default() -> Self {
+        Self { idle_body: Duration::from_secs(60) }
+    }
+}
+
+/// Everything this server answers.
+pub fn router(app: Arc<App>) -> Router {
+    router_with(app, RouterOptions::default())
+}
+
+/// The same with other limits.
+pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
+    let routes = Router::new()
+        .merge(ops::routes())
+        .merge(home::routes())
+        .fallback(nothing)
+        .method_not_allowed_fallback(not_like_that)
+        .with_state(Arc::clone(&app))
+        .merge(oci::routes(Arc::clone(&app)));
+    routes
+        .layer(RequestBodyTimeoutLayer::new(options.idle_body))
+        .layer(axum::middleware::from_fn(limits::check))
+        .layer(CatchPanicLayer::custom(boundary::panicked))
+        .layer(axum::middleware::from_fn_with_state(app, boundary::boundary))
+}
+
+async fn nothing() -> ApiError {
+    ApiError::not_found("such page")
+}
+
+async fn not_like_that() -> ApiError {
+    let status = axum::http::StatusCode::METHOD_NOT_ALLOWED;
+    ApiError::new(status, "method-not-allowed", "this method makes no sense here")
+}

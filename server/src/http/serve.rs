@@ -1,0 +1,137 @@
+//! The shell around the router: sockets, connections, time limits, shutdown.
+//!
+//! Invariant: no connection lives for ever without progress. Each way of holding one has a limit: a
+//! peer that sends nothing, or half a head, or no next request; a body that stalls
+//! ([`super::router`]); a reader that does not read ([`super::connection`]). And there are never
+//! more connections than allowed: the next one waits in the kernel's backlog, unaccepted.
+
+use super::RouterOptions;
+use super::connection::{Connections, Listener};
+use crate::app::App;
+use axum::extract::connect_info::Connected;
+use axum_server::{Address, Handle, Server};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes of HTTP/1 input buffered per connection; also the most that a request's head may have.
+const H1_BUFFER: usize = 128 << 10;
+/// Headers per request.
+const MOST_HEADERS: usize = 100;
+/// Bytes that a peer may send on one HTTP/2 stream, and on one connection, before we have read them.
+/// Together with the blob store's buffers this bounds what an upload holds in memory.
+const H2_STREAM_WINDOW: u32 = 1 << 20;
+const H2_CONNECTION_WINDOW: u32 = 4 << 20;
+/// Streams per HTTP/2 connection.
+const H2_STREAMS: u32 = 100;
+/// Bytes of one HTTP/2 request's headers.
+const H2_HEADER_BYTES: u32 = 32 << 10;
+/// Bytes waiting to be sent per HTTP/2 stream.
+const H2_SEND_BUFFER: usize = 512 << 10;
+
+/// Limits of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServeOptions {
+    /// The longest pause within a body, either way.
+    pub idle_body: Duration,
+    /// From accepting a connection, or the end of the last request, to a complete request head.
+    pub head: Duration,
+    /// Connections at once.
+    pub most_connections: usize,
+    /// How long requests in flight may take when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            idle_body: Duration::from_secs(60),
+            head: Duration::from_secs(15),
+            most_connections: 10_000,
+            drain: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer(SocketAddr);
+
+impl Peer {
+    /// Names a peer.
+    #[must_use]
+    pub const fn new(address: SocketAddr) -> Self {
+        Self(address)
+    }
+
+    /// Its address.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl Address for Peer {
+    type Stream = super::connection::Connection;
+    type Listener = Listener;
+}
+
+impl Connected<Self> for Peer {
+    fn connect_info(peer: Self) -> Self {
+        peer
+    }
+}
+
+/// Serves the registry on a listener until `shutdown` is done, then lets requests in flight end.
+///
+/// # Errors
+/// The system's, if the listener cannot be used.
+pub async fn serve(
+    listener: std::net::TcpListener,
+    app: Arc<App>,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let connections = Connections::new(options.most_connections, options.idle_body);
+    let handle = Handle::new();
+    let stopping = tokio::spawn({
+        let handle = handle.clone();
+        async move {
+            shutdown.await;
+            handle.graceful_shutdown(Some(options.drain));
+        }
+    });
+    let mut server: Server<Peer> = Server::from_listener(Listener::new(listener, connections));
+    bound(&mut server, options);
+    let router = super::router_with(app, RouterOptions { idle_body: options.idle_body });
+    let served = server
+        .handle(handle)
+        .first_request_timeout(options.head)
+        .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not accepted"))
+        .serve(router.into_make_service_with_connect_info::<Peer>())
+        .await;
+    stopping.abort();
+    served
+}
+
+/// Bounds what one connection can hold.
+fn bound(server: &mut Server<Peer>, options: ServeOptions) {
+    let builder = server.http_builder();
+    builder
+        .http1()
+        .max_buf_size(H1_BUFFER)
+        .max_headers(MOST_HEADERS)
+        .header_read_timeout(options.head);
+    builder
+        .http2()
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_concurrent_streams(H2_STREAMS)
+        .max_header_list_size(H2_HEADER_BYTES)
+        .max_send_buf_size(H2_SEND_BUFFER)
+        // A peer that vanished without a word is noticed although it owes us no request.
+        .keep_alive_interval(options.head)
+        .keep_alive_timeout(options.head);
+}
