@@ -127,11 +127,11 @@ admin workspace create acme --name Acme
 admin project create acme WEB --name Web
 admin repository create acme shop --project WEB
 admin package create acme hello --repository shop
-created=$(admin token create acme shop ci --lifetime 3600)
-field() { printf '%s\n' "$created" | sed -n "s/^ *\"\{0,1\}$1\"\{0,1\}: *\"\{0,1\}\([^\",]*\).*/\1/p"; }
+created=$(admin --json token create acme shop ci --lifetime 3600)
+field() { printf '%s\n' "$created" | sed -n "s/^ *\"$1\": \"\([^\"]*\)\".*/\1/p"; }
 token_user=$(field username)
 token=$(field token)
-[ -n "$token" ] || fail "no token in what the server answered:" "$created"
+[ -n "$token" ] || fail "the server made no token"
 
 # --- an image, as a step would build it ----------------------------------------------------------
 say "building the image hello with docker"
@@ -159,7 +159,8 @@ pushed_digest=$(printf '%s\n' "$pushed" | grep -o 'sha256:[0-9a-f]\{64\}' | head
 # --- and back ------------------------------------------------------------------------------------
 say "pulling it back with docker"
 docker rmi --force "$image" >/dev/null
-printf '%s' "$token" | docker login "$registry" --username "$token_user" --password-stdin 2>/dev/null
+printf '%s' "$token" | docker login "$registry" --username "$token_user" --password-stdin \
+    2>"$work/login.log" || fail "docker login failed:" "$(cat "$work/login.log")"
 pulled=$(docker pull "$remote")
 printf '%s\n' "$pulled"
 pulled_digest=$(printf '%s\n' "$pulled" | grep -o 'sha256:[0-9a-f]\{64\}' | head -n 1)
@@ -170,14 +171,14 @@ cat <<TEXT
 
 ==> pushed and pulled: $pulled_digest
 
-    Open      $url/api/v1/workspaces/acme/packages
-    log in as admin with the password $password
+    Open      $url/
+    Packages  $url/api/v1/workspaces/acme/packages
+    log in    as admin with the password $password
 
     Docker    docker login $registry --username $token_user
     password  $token
     then      docker pull $remote
 
-    The API   $url/api/v1/openapi.json
     Data      $data (removed at the end; a server of your own keeps it: see README.md)
 TEXT
 

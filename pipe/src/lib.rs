@@ -50,12 +50,14 @@ pub fn run(config: &Config, output: &mut Output) -> Result<Report, Error> {
     if let Some(credentials) = &config.credentials {
         output.mask().hide_login(&credentials.username, &credentials.password);
     }
-    let spool = Arc::new(Spool::create(&config.spool_parent)?);
     let runtime = runtime()?;
+    // Before there is anything to remove: a signal must not find the spool without a listener.
+    let stopped = runtime.block_on(async { listen_for_signals() })?;
+    let spool = Arc::new(Spool::create(&config.spool_parent)?);
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
-            name = stopped() => Err(Error::Unexpected(Failure::new(format!("stopped by {}", name?)))),
+            name = stopped => Err(Error::Unexpected(Failure::new(format!("stopped by {name}")))),
             result = push(config, output, &spool) => result,
         }
     });
@@ -132,15 +134,17 @@ async fn read(source: &Source, selected: &Selected, spool: &Arc<Spool>) -> Resul
     Ok(image)
 }
 
-/// Waits for a signal that asks the process to end, and names it.
-async fn stopped() -> Result<&'static str, Error> {
+/// Listens from now on for signals that ask the process to end; the result names the first.
+fn listen_for_signals() -> Result<impl Future<Output = &'static str>, Error> {
     let listen = |kind| signal(kind).map_err(|error| Error::local("listen for signals", &error));
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok("SIGTERM"),
-        _ = interrupt.recv() => Ok("SIGINT"),
-    }
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
 }
 
 fn runtime() -> Result<Runtime, Error> {

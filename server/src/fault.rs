@@ -5,6 +5,7 @@
 //! calls, then once for every n. Invariant: a plan that is not armed changes nothing. This file must
 //! not know what the calls do.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,6 +16,7 @@ pub struct FaultPlan(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     calls: u64,
+    by_name: BTreeMap<&'static str, u64>,
     armed: Option<Armed>,
     struck: Vec<&'static str>,
 }
@@ -54,7 +56,7 @@ impl FaultPlan {
     /// Starts counting from zero and makes call number `n` fail, the first being number one.
     pub fn arm(&self, n: u64, fault: Fault, lasting: Lasting) {
         let armed = Some(Armed { fail_at: n, fault, lasting });
-        *self.lock() = State { calls: 0, armed, struck: Vec::new() };
+        *self.lock() = State { armed, ..State::default() };
     }
 
     /// Starts counting from zero and lets every call pass.
@@ -66,6 +68,12 @@ impl FaultPlan {
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.lock().calls
+    }
+
+    /// Calls with this name since then.
+    #[must_use]
+    pub fn calls_of(&self, name: &str) -> u64 {
+        self.lock().by_name.get(name).copied().unwrap_or(0)
     }
 
     /// The names of the calls that failed since then.
@@ -81,6 +89,7 @@ impl FaultPlan {
     pub fn call(&self, name: &'static str) -> io::Result<()> {
         let mut state = self.lock();
         state.calls += 1;
+        *state.by_name.entry(name).or_default() += 1;
         let Some(armed) = state.armed else { return Ok(()) };
         let strikes = match armed.lasting {
             Lasting::Forever => state.calls >= armed.fail_at,
@@ -116,6 +125,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         assert!(plan.call("third").is_ok());
         assert_eq!((plan.calls(), plan.struck()), (3, vec!["second"]));
+        assert_eq!((plan.calls_of("third"), plan.calls_of("fourth")), (1, 0));
     }
 
     #[test]

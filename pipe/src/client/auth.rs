@@ -94,9 +94,11 @@ async fn discover_once(
     match ping(http, &secure).await {
         Ok(challenge) => Ok((secure, challenge)),
         // As Docker does: what runs on this machine may answer without TLS. Nothing secret has
-        // been sent, and a private certificate says that TLS is meant.
-        Err(ClientError::Connection(_))
-            if config.registry.is_loopback() && config.certificates.is_empty() =>
+        // been sent, and a certificate, here or there, says that TLS is meant.
+        Err(ClientError::Connection(reason))
+            if config.registry.is_loopback()
+                && config.certificates.is_empty()
+                && !reason.contains("certificate") =>
         {
             let plain = base("http")?;
             Ok((plain.clone(), ping(http, &plain).await?))
@@ -130,10 +132,11 @@ async fn ping(http: &reqwest::Client, base: &Url) -> Result<Option<Challenge>, C
             Err(not_a_registry(&format!("redirects /v2/ elsewhere ({status})")))
         }
         StatusCode::NOT_FOUND => Err(not_a_registry("has no /v2/")),
-        _ => Err(accept(Action::Ping, response)
-            .await
-            .err()
-            .unwrap_or_else(|| not_a_registry(&format!("answers /v2/ with {status}")))),
+        status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+            // An error status never passes as an answer.
+            accept(Action::Ping, response).await.map(|_| None)
+        }
+        status => Err(not_a_registry(&format!("answers /v2/ with {status}"))),
     }
 }
 

@@ -42,14 +42,16 @@ pub(super) fn explain(target: &Target, error: ClientError) -> Error {
         ClientError::Refused(refusal) => refused(target, &refusal),
         ClientError::Protocol(reason) => {
             let failure = Failure::new(format!("{}: {reason}", target.registry));
-            let failure = if reason.contains("not a container registry") {
-                failure.hint(
-                    "REGISTRY must be the host of a registry, without a path. Is the port right?",
-                )
-            } else {
-                failure
-            };
-            Error::Registry(failure)
+            if !reason.contains("not a container registry") {
+                return Error::Registry(failure);
+            }
+            let failure = failure.hint(
+                "REGISTRY must be the host of a registry, without a path. Is the port right?",
+            );
+            Error::Registry(match target.insecure {
+                true => failure.hint(INSECURE_MAY_BE_WRONG),
+                false => failure,
+            })
         }
         ClientError::Local(error) => Error::local("read a layer from disk", &error),
     }
@@ -121,13 +123,16 @@ fn is_quota(refusal: &Refusal) -> bool {
 
 fn unreachable_registry(target: &Target, reason: &str) -> Error {
     let failure = Failure::new(format!("registry {} cannot be reached: {reason}", target.registry));
-    let failure = if reason.contains("certificate") {
+    let failure = if reason.contains("CaUsedAsEndEntity") {
+        failure.hint(
+            "The registry shows a certificate of an authority as its own. Make its certificate with basicConstraints=CA:FALSE, or sign one with the authority.",
+        )
+    } else if reason.contains("certificate") {
         failure.hint("A certificate of your own authority goes into CA_CERT (PEM text or path).")
     } else if reason.contains("corrupt message") || reason.contains("InvalidContentType") {
         failure.hint("The registry does not talk TLS there; INSECURE=true allows plain HTTP.")
     } else if target.insecure {
-        failure
-            .hint("INSECURE=true talks plain HTTP; a registry with TLS must be asked without it.")
+        failure.hint(INSECURE_MAY_BE_WRONG)
     } else {
         failure.hint(
             "Check REGISTRY, and that the step may reach it (proxy, firewall, private address).",
@@ -202,6 +207,9 @@ fn missing_package(target: &Target, refusal: &Refusal) -> Error {
         ))
     })
 }
+
+const INSECURE_MAY_BE_WRONG: &str =
+    "INSECURE=true talks plain HTTP; a registry with TLS must be asked without it.";
 
 #[cfg(test)]
 mod tests {
@@ -282,6 +290,7 @@ mod tests {
     fn a_registry_that_cannot_be_reached_is_told_apart_by_reason() {
         for (reason, advice) in [
             ("invalid peer certificate: UnknownIssuer", "CA_CERT"),
+            ("invalid peer certificate: Other(CaUsedAsEndEntity)", "CA:FALSE"),
             ("received corrupt message of type InvalidContentType", "INSECURE=true"),
             ("Connection refused (os error 111)", "REGISTRY"),
         ] {

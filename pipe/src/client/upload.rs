@@ -31,6 +31,8 @@ enum Upload {
     At { location: Url, offset: u64 },
     /// Something broke: the registry has to say how far it came.
     Unknown { location: Url },
+    /// Pieces are of no use: the whole blob goes in one request.
+    Whole { location: Url },
 }
 
 impl Registry {
@@ -103,8 +105,20 @@ impl Registry {
     ) -> Result<Sent, ClientError> {
         let mut upload = Upload::New;
         let mut furthest = 0;
+        let mut useless_pieces = 0;
         loop {
             let session = self.ready(&mut attempts).await?;
+            match upload {
+                // A server that refuses a piece may end the connection before its answer is
+                // read. When pieces break without a trace, the other way is tried in between.
+                Upload::At { location, offset: 0 } if useless_pieces >= 2 => {
+                    useless_pieces = 0;
+                    upload = Upload::Whole { location };
+                }
+                Upload::At { offset: 0, .. } => useless_pieces += 1,
+                Upload::At { .. } => useless_pieces = 0,
+                Upload::New | Upload::Unknown { .. } | Upload::Whole { .. } => {}
+            }
             match self.step(&session, &mut upload, blob, progress).await {
                 Ok(ControlFlow::Break(sent)) => return Ok(sent),
                 Ok(ControlFlow::Continue(())) => {}
@@ -150,6 +164,10 @@ impl Registry {
                     }
                 };
             }
+            Upload::Whole { location } => {
+                let result = self.send_in_one(session, &location, blob, progress).await;
+                return self.ended(upload, location, result);
+            }
             Upload::At { location, offset } if offset == size => {
                 let result = self.close_upload(session, &location, digest).await;
                 return self.ended(upload, location, result);
@@ -160,8 +178,7 @@ impl Registry {
                     Ok((location, offset)) => *upload = Upload::At { location, offset },
                     Err(error) if refuses_pieces(&error) => {
                         tracing::debug!("the registry takes no pieces ({error}); sending in one");
-                        let result = self.send_in_one(session, &location, blob, progress).await;
-                        return self.ended(upload, location, result);
+                        *upload = Upload::Whole { location };
                     }
                     Err(error) => return self.ended(upload, location, Err(error)),
                 }
@@ -181,19 +198,27 @@ impl Registry {
             Ok(()) => return Ok(ControlFlow::Break(Sent::Pushed)),
             Err(error) => error,
         };
-        *upload = match error.status() {
-            // The upload is gone; whether the blob is there is asked next.
-            Some(404) => Upload::New,
-            _ => Upload::Unknown { location },
-        };
-        match &error {
-            // Wrong offset, or an upload that is gone: the registry did not fail, but the pause
-            // and the count of a failure keep the two sides from arguing for ever.
-            ClientError::Refused(refusal) if matches!(refusal.status, 404 | 416) => {
-                Err(ClientError::Connection(format!("the upload was interrupted ({error})")))
+        let interrupted = match &error {
+            // The upload is gone, or bytes were garbled; whether the blob is there is asked next.
+            ClientError::Refused(refusal)
+                if refusal.status == 404
+                    || refusal.has_code("DIGEST_INVALID")
+                    || refusal.has_code("SIZE_INVALID") =>
+            {
+                *upload = Upload::New;
+                true
             }
-            _ => Err(error),
-        }
+            _ => {
+                *upload = Upload::Unknown { location };
+                error.status() == Some(416)
+            }
+        };
+        // The registry did not fail, but the pause and the count of a failure keep the two sides
+        // from arguing for ever.
+        Err(match interrupted {
+            true => ClientError::Connection(format!("the upload was interrupted ({error})")),
+            false => error,
+        })
     }
 
     async fn has_blob(&self, session: &Session, digest: &Digest) -> Result<bool, ClientError> {
@@ -228,10 +253,10 @@ impl Registry {
             Err(_) => return Ok(None),
         };
         let next = location(&response, at).unwrap_or_else(|_| at.clone());
-        // "Range: 0-0" is what some registries say of an empty upload, but also of one byte;
-        // one byte is never what we have sent, so it is read as none.
-        let offset = received(&response).filter(|offset| *offset != 1).unwrap_or(0);
-        Ok((offset <= size).then_some((next, offset)))
+        // "Range: 0-0" is what some registries say of an empty upload, but also of one byte.
+        // Where so little is there, a new upload is as good.
+        let offset = received(&response).filter(|offset| (2..=size).contains(offset));
+        Ok(offset.map(|offset| (next, offset)))
     }
 
     /// Sends the next piece; the answer says where to go on.

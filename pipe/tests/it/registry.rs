@@ -51,6 +51,7 @@ pub(crate) struct Content {
     /// By tag and by digest: media type and bytes.
     pub(crate) manifests: BTreeMap<String, (String, Vec<u8>)>,
     uploads: BTreeMap<String, Vec<u8>>,
+    opened: usize,
     tokens: BTreeMap<String, usize>,
     pub(crate) seen: Vec<Seen>,
     faults: Faults,
@@ -242,7 +243,8 @@ fn open(shared: &Shared, faults: &Faults) -> Response {
         }
         return busy;
     }
-    let id = format!("u{}", content.seen.len());
+    content.opened += 1;
+    let id = format!("u{}", content.opened);
     content.uploads.insert(id.clone(), Vec::new());
     let path = format!("/v2/acme/app/blobs/uploads/{id}?state=secret");
     let location = match &faults.foreign_storage {

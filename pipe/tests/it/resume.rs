@@ -97,7 +97,8 @@ async fn a_registry_without_pieces_gets_the_whole_again() {
     let faults = Faults { cuts, no_pieces: true, ..Faults::default() };
     let setting = setting(Login::Bearer, faults).await;
     setting.run().await;
-    assert_eq!(setting.registry.count(&Method::PATCH, ""), 1);
+    // More than one if the connection ended before the refusal was read.
+    assert!(setting.registry.count(&Method::PATCH, "") >= 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

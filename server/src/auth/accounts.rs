@@ -3,7 +3,7 @@
 //! Invariant: a password is hashed before it reaches the store and never comes back. The last
 //! administrator of the instance cannot be switched off through these verbs.
 
-use super::{Authenticator, Secret, password, secret};
+use super::{Authenticator, Secret, password};
 use crate::auth::AuthError;
 use crate::domain::{Caller, Change, Principal, Username};
 use crate::metadata::documents::{Body as _, User};
@@ -64,7 +64,7 @@ impl Authenticator {
         }
         let invented = match given {
             Some(_) => None,
-            None => Some(one_time_password()?),
+            None => Some(Secret::generate().map_err(|error| RegistryError::Unavailable(Box::new(error)))?),
         };
         // One of the two is there: the second is made exactly when the first is not.
         let Some(chosen) = given.or_else(|| invented.clone()) else { return Ok(None) };
@@ -268,12 +268,4 @@ pub(super) fn person(caller: &Caller) -> Result<&Username> {
             Err(RegistryError::NotFound("account of a pipeline token".to_owned()))
         }
     }
-}
-
-/// 100 random bits in groups that can be read aloud.
-fn one_time_password() -> Result<Secret> {
-    let random = secret::random::<13>();
-    let text = secret::hex(&random.map_err(|error| RegistryError::Unavailable(Box::new(error)))?);
-    let groups: Vec<_> = text.as_bytes()[..25].chunks(5).map(String::from_utf8_lossy).collect();
-    Ok(Secret::new(groups.join("-")))
 }

@@ -134,9 +134,9 @@ impl std::fmt::Debug for Passwords {
 }
 
 /// Whether a password may be set: long enough, and not so long that hashing it is an attack.
-pub(super) const fn is_acceptable(password: &Secret) -> bool {
+pub(super) fn is_acceptable(password: &Secret) -> bool {
     let bytes = password.expose().len();
-    bytes >= SHORTEST && bytes <= LONGEST
+    (SHORTEST..=LONGEST).contains(&bytes)
 }
 
 /// Hashing takes tens of milliseconds of one core, which no other request may wait for. The turn is

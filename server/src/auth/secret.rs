@@ -18,6 +18,16 @@ impl Secret {
         Self(text)
     }
 
+    /// A password of 100 random bits, in groups that can be read aloud.
+    ///
+    /// # Errors
+    /// If the operating system gives no random bytes.
+    pub fn generate() -> std::io::Result<Self> {
+        let text = hex(&random::<13>().map_err(std::io::Error::other)?);
+        let groups = text.as_bytes()[..25].chunks(5).map(String::from_utf8_lossy);
+        Ok(Self(groups.collect::<Vec<_>>().join("-")))
+    }
+
     /// The text itself.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -65,6 +75,13 @@ pub(super) struct NoRandomness;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_generated_secrets_differ() {
+        let [one, other] = [(); 2].map(|()| Secret::generate().expect("random bytes"));
+        assert_eq!(one.expose().len(), 29);
+        assert!(one != other);
+    }
 
     #[test]
     fn a_secret_never_shows_itself() {

@@ -324,3 +324,7 @@ fn storage(doing: &'static str, error: io::Error) -> BlobError {
     }
 }
 
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod tests;

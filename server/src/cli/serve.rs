@@ -4,7 +4,7 @@
 //! settled before the port is open, and on the way out requests in flight end first.
 
 use crate::app::{App, HttpSettings};
-use crate::auth::{AuthError, AuthSettings, Authenticator};
+use crate::auth::{AuthError, AuthSettings, Authenticator, Secret};
 use crate::blobs::BlobError;
 use crate::blobs::fs::FsBlobStore;
 use crate::blobs::fs::files::SystemFiles;
@@ -88,9 +88,9 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
         token_seconds: config.tokens.lifetime_seconds,
     };
     let auth = Authenticator::open(registry.clone(), settings).await?;
-    if let Some(password) = auth.ensure_admin(loaded.admin_password).await? {
+    if let Some(password) = auth.ensure_admin(loaded.admin_password.map(Secret::new)).await? {
         let mut out = std::io::stderr().lock();
-        writeln!(out, "\nFirst start: log in as admin with the one-time password\n\n    {}\n\nIt is not shown again. Change it with: standpipe-server admin user password admin\n", password.reveal())?;
+        writeln!(out, "\nFirst start: log in as admin with the one-time password\n\n    {}\n\nIt is not shown again. Change it with: standpipe-server admin user password admin\n", password.expose())?;
     }
     let listener = TcpListener::bind(config.listen)
         .map_err(|source| ServeError::Listen { address: config.listen, source })?;

@@ -6,7 +6,7 @@
 
 use super::challenge;
 use super::error::{Form, Problem, chain};
-use super::extract::{RequestContext, source};
+use super::extract::{RequestContext, peer};
 use crate::app::App;
 use crate::clock::Stopwatch;
 use axum::body::Body;
@@ -31,15 +31,18 @@ pub(super) async fn boundary(
     next: Next,
 ) -> Response {
     let watch = Stopwatch::start();
-    let context = Arc::new(RequestContext::of(request.headers()));
-    request.extensions_mut().insert(Arc::clone(&context));
     let seen = Seen::of(&request);
+    // A server with a public address may stand behind a proxy, where all clients share one peer.
+    let proxied = app.http.public_url.is_some();
+    let context = RequestContext::of(request.headers(), seen.peer.filter(|_| !proxied));
+    let context = Arc::new(context);
+    request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", id = %context.id());
     let mut response = next.run(request).instrument(span.clone()).await;
     let _entered = span.enter();
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
-        write(&mut response, problem, &app, &context, seen.bearer);
+        write(&mut response, problem, &app, &context, &seen);
     }
     harden(&mut response, context.id(), seen.registry);
     seen.log(&response, problem.as_ref(), &context, watch);
@@ -53,7 +56,7 @@ struct Seen {
     agent: Option<String>,
     bearer: bool,
     registry: bool,
-    source: Option<std::net::IpAddr>,
+    peer: Option<std::net::IpAddr>,
 }
 
 impl Seen {
@@ -71,7 +74,7 @@ impl Seen {
             agent: text(header::USER_AGENT).map(|agent| agent.chars().take(128).collect()),
             bearer: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")),
             registry: path == "/v2" || path.starts_with("/v2/"),
-            source: source(request.extensions()),
+            peer: peer(request.extensions()),
         }
     }
 
@@ -96,7 +99,7 @@ impl Seen {
             bytes = length.and_then(|length| length.to_str().ok()),
             actor = context.actor(),
             agent = self.agent,
-            source = self.source.map(tracing::field::display),
+            peer = self.peer.map(tracing::field::display),
             request.id = context.id(),
             "{method} {path} {status}"
         );
@@ -109,8 +112,10 @@ fn write(
     problem: &Problem,
     app: &App,
     context: &RequestContext,
-    bearer: bool,
+    seen: &Seen,
 ) {
+    // A panic does not know which API it happened in.
+    let form = if seen.registry { Form::Oci } else { problem.form };
     let headers = response.headers_mut();
     for (name, value) in &problem.headers {
         set(headers, name.clone(), value);
@@ -118,13 +123,15 @@ fn write(
     if let Some(challenge) = &problem.challenge {
         let scope = problem.scope.as_deref();
         // The REST API takes passwords and personal tokens, not tokens of `/token`.
-        let value = match problem.form {
-            Form::Oci => challenge::header(&app.http, app.auth.service(), challenge, scope, bearer),
+        let value = match form {
+            Form::Oci => {
+                challenge::header(&app.http, app.auth.service(), challenge, scope, seen.bearer)
+            }
             Form::Rest => "Basic realm=\"Standpipe\"".to_owned(),
         };
         set(headers, header::WWW_AUTHENTICATE, &value);
     }
-    let (kind, body) = match problem.form {
+    let (kind, body) = match form {
         Form::Oci => ("application/json", oci_body(problem, context.id())),
         Form::Rest => ("application/problem+json", rest_body(problem, context.id())),
     };

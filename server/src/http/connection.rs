@@ -54,8 +54,9 @@ impl AddrListener<Connection, Peer> for Listener {
         // A closed semaphore is an error like any other; it is never closed.
         let permit = permits.acquire_owned().await.map_err(io::Error::other)?;
         let (stream, address) = self.inner.accept().await?;
-        // Small answers, such as to HEAD, must not wait for the peer's acknowledgement.
-        stream.set_nodelay(true)?;
+        // Small answers, such as to HEAD, must not wait for the peer's acknowledgement. A socket
+        // that cannot be told so works all the same.
+        let _: io::Result<()> = stream.set_nodelay(true);
         let stall = Stall { limit: self.connections.stall, sleep: None };
         Ok((Connection { stream, stall, _permit: permit }, Peer::new(address)))
     }

@@ -264,7 +264,7 @@ fn advice(why: &NotCreated) -> String {
 }
 
 /// Whether a body broke off because nothing came for too long.
-fn stalled(error: &dyn Error) -> bool {
+fn stalled(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(found) = cause {
         if found.is::<tower_http::timeout::TimeoutError>() {

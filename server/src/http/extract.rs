@@ -26,15 +26,17 @@ const LONGEST_REQUEST_ID: usize = 64;
 pub(crate) struct RequestContext {
     id: String,
     actor: OnceLock<String>,
+    source: Option<IpAddr>,
 }
 
 impl RequestContext {
-    /// Takes the client's `X-Request-Id` if it is harmless, else makes one.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// Takes the client's `X-Request-Id` if it is harmless, else makes one. `source` is the client's
+    /// own address, if that is known.
+    pub(super) fn of(headers: &HeaderMap, source: Option<IpAddr>) -> Self {
         let given = headers.get(HeaderName::from_static("x-request-id"));
         let given = given.and_then(|value| value.to_str().ok()).filter(|text| is_harmless(text));
         let id = given.map_or_else(|| uuid::Uuid::new_v4().to_string(), ToOwned::to_owned);
-        Self { id, actor: OnceLock::new() }
+        Self { id, actor: OnceLock::new(), source }
     }
 
     /// The request's id.
@@ -69,9 +71,9 @@ impl Requester {
     /// [`AuthError`] for a credential that is not accepted; also for two at once.
     pub async fn identify(auth: &Authenticator, parts: &Parts) -> Result<Self, AuthError> {
         let context = parts.extensions.get::<Arc<RequestContext>>().cloned();
-        let context = context.unwrap_or_else(|| Arc::new(RequestContext::of(&parts.headers)));
+        let context = context.unwrap_or_else(|| Arc::new(RequestContext::of(&parts.headers, None)));
         let authorization = authorization(&parts.headers)?;
-        let caller = auth.caller(authorization).await?;
+        let caller = auth.caller_from(authorization, source(&parts.extensions)).await?;
         // It is set once per request; a second extractor finds the same.
         let _: Result<(), String> = context.actor.set(caller.principal.key());
         let agent = parts.headers.get(header::USER_AGENT);
@@ -113,10 +115,15 @@ pub fn authorization(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     }
 }
 
-/// Where a request comes from: the peer of its connection. Headers that claim something else are
-/// not believed.
+/// The address of the client itself, for limits on guessing. Behind a proxy it is not known, and
+/// headers that claim to tell are not believed.
 #[must_use]
 pub fn source(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<Arc<RequestContext>>().and_then(|context| context.source)
+}
+
+/// The other end of a request's connection: the client, or a proxy in front.
+pub(super) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<ConnectInfo<Peer>>().map(|ConnectInfo(peer)| peer.address().ip())
 }
 
@@ -163,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_harmless_request_id_is_kept_and_any_other_replaced() {
-        let id = |value| RequestContext::of(&headers("x-request-id", &[value])).id().to_owned();
+        let id = |value| RequestContext::of(&headers("x-request-id", &[value]), None).id().to_owned();
         assert_eq!(id("build-42_x"), "build-42_x");
         for bad in ["", "a b", "a\tb", "\"", "é", &"x".repeat(65)] {
             let value: &'static str = Box::leak(bad.to_owned().into_boxed_str());
@@ -171,7 +178,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_str(value) {
                 given.insert("x-request-id", value);
             }
-            let id = RequestContext::of(&given).id().to_owned();
+            let id = RequestContext::of(&given, None).id().to_owned();
             assert!(uuid::Uuid::parse_str(&id).is_ok(), "{bad:?} became {id}");
         }
     }

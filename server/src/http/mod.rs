@@ -13,6 +13,7 @@
 //!
 //! This folder must not know how anything is stored, and decides nothing about rights.
 
+pub mod api;
 mod boundary;
 pub(crate) mod challenge;
 mod connection;
@@ -23,6 +24,7 @@ mod limits;
 pub mod oci;
 mod ops;
 pub mod serve;
+pub mod token;
 
 use crate::app::App;
 use axum::Router;
@@ -55,6 +57,8 @@ pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
     let routes = Router::new()
         .merge(ops::routes())
         .merge(home::routes())
+        .merge(token::routes())
+        .merge(api::routes())
         .fallback(nothing)
         .method_not_allowed_fallback(not_like_that)
         .with_state(Arc::clone(&app))

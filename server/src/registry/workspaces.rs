@@ -106,6 +106,29 @@ impl Registry {
         self.set_permission(change, DocumentKind::WorkspacePermission, &key, user, role).await
     }
 
+    /// The administrators of the workspace, by username, each with the role.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn workspace_roles(
+        &self,
+        access: &Administered<Workspace>,
+        page: Page,
+    ) -> Result<Vec<(String, Role)>> {
+        let prefix = documents::workspace_prefix(access.subject.id);
+        let after = page.after.map(|user| format!("{prefix}{user}"));
+        let page = Page { after, limit: page.limit };
+        let kind = DocumentKind::WorkspacePermission;
+        let mut roles = Vec::new();
+        for found in self.metadata.documents(kind, &prefix, page).await? {
+            let user = found.key.strip_prefix(&prefix).unwrap_or(&found.key).to_owned();
+            if let Some(role) = documents::Permission::decode(&found.body)?.role() {
+                roles.push((user, role));
+            }
+        }
+        Ok(roles)
+    }
+
     /// Gives a role, changes it, or takes it away.
     pub(super) async fn set_permission(
         &self,

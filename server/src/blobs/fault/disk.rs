@@ -113,7 +113,7 @@ impl SimulatedDisk {
         }
         // A name is of no use without the directories above it.
         let lost: Vec<_> = disk.durable.keys().filter(|path| !disk.is_reachable(path)).cloned().collect();
-        lost.iter().for_each(|path| drop(disk.durable.remove(path)));
+        disk.durable.retain(|path, _| !lost.contains(path));
         disk.now = disk.durable.clone();
         disk.inodes.iter_mut().for_each(|inode| inode.lose_power(&mut chance));
         Self { disk: Arc::new(Mutex::new(disk)), plan: FaultPlan::new() }
@@ -342,8 +342,11 @@ impl Files for SimulatedDisk {
         if disk.now.get(path) != Some(&Entry::Directory) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let below = disk.now.keys().filter(|found| found.parent() == Some(path));
-        Ok(below.filter_map(|found| found.file_name().map(OsStr::to_owned)).collect())
+        // Paths sort by their parts, so what is below a directory follows it.
+        let below = disk.now.range(path.to_owned()..).map(|(found, _)| found).skip(1);
+        let below = below.take_while(|found| found.starts_with(path));
+        let here = below.filter(|found| found.parent() == Some(path));
+        Ok(here.filter_map(|found| found.file_name().map(OsStr::to_owned)).collect())
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {

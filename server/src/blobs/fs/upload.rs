@@ -22,7 +22,11 @@ use std::io;
 use std::sync::Arc;
 
 /// Bytes written between two checkpoints of a long body: keeps dirty pages and the last sync small.
-pub(super) const CHECKPOINT: u64 = 64 << 20;
+#[cfg(not(test))]
+const CHECKPOINT: u64 = 64 << 20;
+/// Small enough that crashes between two of them are cheap to test.
+#[cfg(test)]
+const CHECKPOINT: u64 = 40 << 10;
 
 /// Bytes read at once when content is hashed again.
 const REHASH: u64 = 1 << 20;

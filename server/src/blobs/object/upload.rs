@@ -17,7 +17,11 @@ use object_store::{Error, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersio
 use std::sync::Arc;
 
 /// Bytes sent between two saves of the state of a long body.
+#[cfg(not(test))]
 const CHECKPOINT: u64 = 64 << 20;
+/// Small enough that crashes between two of them are cheap to test.
+#[cfg(test)]
+const CHECKPOINT: u64 = 40 << 10;
 
 /// The most parts that S3 takes.
 const MOST_PARTS: usize = 10_000;

@@ -108,7 +108,7 @@ fn a_ballast_outlives_a_restart() {
 
 #[test]
 fn when_space_cannot_be_measured_the_last_answer_stands() {
-    let disk = Disk::with_free(60);
+    let disk = Disk::with_free(80);
     let watch = disk.watch();
     *disk.free.lock().expect("not poisoned") = Err(io::ErrorKind::Other.into());
     disk.clock.advance(GOOD_FOR);

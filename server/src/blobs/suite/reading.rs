@@ -1,7 +1,7 @@
 //! Objects: reading, listing, deleting, setting aside; and the identity.
 
 use super::{Backend, content, read, store};
-use crate::blobs::{BlobError, BlobStore};
+use crate::blobs::BlobError;
 use crate::domain::{ObjectKey, Timestamp};
 use futures_util::StreamExt as _;
 use std::time::Duration;

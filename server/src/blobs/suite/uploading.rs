@@ -1,7 +1,7 @@
 //! Uploads: their life, who may write, what is kept when something goes wrong.
 
 use super::{Backend, begin, broken_after, content, hand_fed, read, store};
-use crate::blobs::{BlobError, BlobStore, ByteStream};
+use crate::blobs::{BlobError, ByteStream};
 use crate::domain::{Algorithm, Timestamp, UploadId};
 use std::sync::Arc;
 use std::time::Duration;

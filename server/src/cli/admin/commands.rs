@@ -1,0 +1,431 @@
+//! What can be typed after `standpipe-server admin`.
+
+use crate::auth::Secret;
+use clap::Subcommand;
+
+/// How to reach the server, who asks, and what is to be done.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Args {
+    /// The server's address
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "STANDPIPE_SERVER",
+        default_value = "http://127.0.0.1:5000"
+    )]
+    pub(super) server: String,
+    /// Who logs in
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "STANDPIPE_USERNAME",
+        default_value = "admin"
+    )]
+    pub(super) username: String,
+    /// The password or a personal token; other users of this machine may see arguments, so better
+    /// set the variable or use --password-stdin
+    #[arg(
+        long,
+        global = true,
+        value_name = "PASSWORD",
+        env = "STANDPIPE_PASSWORD",
+        hide_env_values = true,
+        value_parser = secret
+    )]
+    pub(super) password: Option<Secret>,
+    /// Read the password from standard input
+    #[arg(long, global = true)]
+    pub(super) password_stdin: bool,
+    /// Print the server's answer as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What can be administered.
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Command {
+    /// Workspaces: the top of everything, where blobs are stored once
+    #[command(subcommand)]
+    Workspace(Workspace),
+    /// Projects: they group repositories
+    #[command(subcommand)]
+    Project(Project),
+    /// Repositories: they carry the roles
+    #[command(subcommand)]
+    Repository(Repository),
+    /// Roles of users on repositories, and administrators of workspaces
+    #[command(subcommand)]
+    Permission(Permission),
+    /// Packages: image names
+    #[command(subcommand)]
+    Package(Package),
+    /// Tags of a package
+    #[command(subcommand)]
+    Tag(Tag),
+    /// What happened to a package's tags, newest first
+    History {
+        /// The workspace's slug
+        workspace: String,
+        /// The package's name
+        package: String,
+        /// Only of this tag
+        #[arg(long)]
+        tag: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// Pipeline tokens: what a build logs in with
+    #[command(subcommand)]
+    Token(Token),
+    /// Users
+    #[command(subcommand)]
+    User(User),
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Workspace {
+    /// Create a workspace
+    Create {
+        /// Its slug: the first part of image names, for ever
+        slug: String,
+        /// Its display name
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List the workspaces
+    List,
+    /// Show a workspace with its settings and byte totals
+    Show {
+        /// The workspace's slug
+        slug: String,
+    },
+    /// Change a workspace's settings
+    Set(WorkspaceSettings),
+}
+
+/// What to change of a workspace.
+#[derive(clap::Args, Clone, Debug, serde::Serialize)]
+#[group(required = true, multiple = true, id = "settings")]
+pub(super) struct WorkspaceSettings {
+    /// The workspace's slug
+    #[arg(group = "workspace-slug")]
+    #[serde(skip)]
+    pub(super) slug: String,
+    /// The display name
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Who creates packages by pushing
+    #[arg(long, value_parser = ["never", "admins", "writers"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    create_on_push: Option<String>,
+    /// The repository for packages created by a push whose name says nothing else; "none" clears it
+    #[arg(long, value_name = "SLUG")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "none_is_null")]
+    default_repository: Option<String>,
+    /// How long what was confirmed to a client stays although nothing refers to it yet
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease_seconds: Option<u64>,
+    /// How long what an overwrite or a deletion released can be restored
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_seconds: Option<u64>,
+    /// The most bytes held for restoring; "none" for no cap
+    #[arg(long, value_name = "BYTES", value_parser = bytes_or_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keep_bytes: Option<serde_json::Value>,
+    /// From forgetting an object to removing its file
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purge_seconds: Option<u64>,
+    /// Whether an index may name manifests that are not in the package
+    #[arg(long, value_name = "BOOL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sparse_indexes: Option<bool>,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Project {
+    /// Create a project
+    Create {
+        /// The workspace's slug
+        workspace: String,
+        /// Its key, such as WEB
+        key: String,
+        /// Its display name
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// List a workspace's projects
+    List {
+        /// The workspace's slug
+        workspace: String,
+    },
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Repository {
+    /// Create a repository
+    Create {
+        /// The workspace's slug
+        workspace: String,
+        /// Its slug
+        slug: String,
+        #[command(flatten)]
+        fields: RepositoryFields,
+    },
+    /// List a workspace's repositories
+    List {
+        /// The workspace's slug
+        workspace: String,
+    },
+    /// Change a repository
+    Set {
+        /// The workspace's slug
+        workspace: String,
+        /// The repository's slug
+        repository: String,
+        /// A new slug
+        #[arg(long)]
+        slug: Option<String>,
+        #[command(flatten)]
+        fields: RepositoryFields,
+    },
+    /// Delete a repository that no package is linked to
+    Delete {
+        /// The workspace's slug
+        workspace: String,
+        /// The repository's slug
+        repository: String,
+    },
+}
+
+/// What a repository has besides its slug.
+#[derive(clap::Args, Clone, Debug, serde::Serialize)]
+pub(super) struct RepositoryFields {
+    /// Its display name
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// The key of its project; "none" for no project
+    #[arg(long, value_name = "KEY")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "none_is_null")]
+    project: Option<String>,
+    /// Who may pull without a role
+    #[arg(long, value_parser = ["private", "public"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visibility: Option<String>,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Permission {
+    /// Give a user a role on a repository: permission set acme shop ann write
+    Set {
+        /// The workspace's slug
+        workspace: String,
+        /// The repository's slug
+        repository: String,
+        /// The user's name
+        user: String,
+        /// The role
+        #[arg(value_parser = ["read", "write", "admin"])]
+        role: String,
+    },
+    /// Take a user's role on a repository away
+    Remove {
+        /// The workspace's slug
+        workspace: String,
+        /// The repository's slug
+        repository: String,
+        /// The user's name
+        user: String,
+    },
+    /// List the roles on a repository, or the administrators of a workspace
+    List {
+        /// The workspace's slug
+        workspace: String,
+        /// The repository's slug
+        repository: Option<String>,
+    },
+    /// Make a user an administrator of a workspace
+    AddAdmin {
+        /// The workspace's slug
+        workspace: String,
+        /// The user's name
+        user: String,
+    },
+    /// Make a user no longer an administrator of a workspace
+    RemoveAdmin {
+        /// The workspace's slug
+        workspace: String,
+        /// The user's name
+        user: String,
+    },
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Package {
+    /// Create a package linked to a repository
+    Create {
+        /// The workspace's slug
+        workspace: String,
+        /// Its name; may have slashes
+        name: String,
+        /// The repository it inherits its permissions from
+        #[arg(long, value_name = "SLUG")]
+        repository: String,
+    },
+    /// List a workspace's packages
+    List {
+        /// The workspace's slug
+        workspace: String,
+        /// Only those of this project
+        #[arg(long, value_name = "KEY")]
+        project: Option<String>,
+        /// Only those linked to this repository
+        #[arg(long, value_name = "SLUG")]
+        repository: Option<String>,
+    },
+    /// Show a package with its byte totals
+    Show {
+        /// The workspace's slug
+        workspace: String,
+        /// The package's name
+        package: String,
+    },
+    /// Delete a package with all its tags
+    Delete {
+        /// The workspace's slug
+        workspace: String,
+        /// The package's name
+        package: String,
+    },
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Tag {
+    /// List a package's tags
+    List {
+        /// The workspace's slug
+        workspace: String,
+        /// The package's name
+        package: String,
+    },
+    /// Delete a tag
+    Delete {
+        /// The workspace's slug
+        workspace: String,
+        /// The package's name
+        package: String,
+        /// The tag
+        tag: String,
+    },
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum Token {
+    /// Make a pipeline token; its secret is printed now and never again
+    Create {
+        /// The workspace's slug
+        workspace: String,
+        /// The repository's slug
+        repository: String,
+        /// What to call it
+        name: String,
+        /// How long it lives [default: 90 days]
+        #[arg(long, value_name = "SECONDS")]
+        lifetime: Option<u64>,
+    },
+    /// List a repository's pipeline tokens
+    List {
+        /// The workspace's slug
+        workspace: String,
+        /// The repository's slug
+        repository: String,
+    },
+    /// End a pipeline token
+    Revoke {
+        /// The workspace's slug
+        workspace: String,
+        /// The repository's slug
+        repository: String,
+        /// The token's id
+        id: String,
+    },
+}
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum User {
+    /// Create a user; without a password given, one is made and printed
+    Create {
+        /// The name they log in with
+        name: String,
+        /// Let them administer the whole instance
+        #[arg(long)]
+        instance_admin: bool,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Set a user's password; without a password given, one is made and printed
+    Password {
+        /// The user's name
+        name: String,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Switch a user off: no login, no token works any more
+    Disable {
+        /// The user's name
+        name: String,
+    },
+    /// Switch a user on again
+    Enable {
+        /// The user's name
+        name: String,
+    },
+    /// List the users
+    List,
+}
+
+/// Where a new password comes from.
+#[derive(clap::Args, Clone, Debug)]
+pub(super) struct NewPassword {
+    /// The user's new password
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "STANDPIPE_NEW_PASSWORD",
+        hide_env_values = true,
+        value_parser = secret
+    )]
+    pub(super) new_password: Option<Secret>,
+    /// Read the user's new password from standard input
+    #[arg(long, conflicts_with = "password_stdin")]
+    pub(super) new_password_stdin: bool,
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text.to_owned()))
+}
+
+fn bytes_or_none(text: &str) -> Result<serde_json::Value, String> {
+    if text == "none" {
+        return Ok(serde_json::Value::Null);
+    }
+    text.parse::<u64>().map(Into::into).map_err(|_| "a number of bytes, or none".to_owned())
+}
+
+/// The word `none` clears; it is a legal slug, but nobody who calls a repository so can want it here.
+fn none_is_null<S: serde::Serializer>(text: &Option<String>, to: S) -> Result<S::Ok, S::Error> {
+    match text.as_deref() {
+        None | Some("none") => to.serialize_none(),
+        Some(text) => to.serialize_str(text),
+    }
+}

@@ -1,0 +1,8 @@
+//! In-process tests of the whole router, over real redb and real files in a temporary directory.
+//! The modules mirror `src/http`; `layering` reads the sources themselves.
+
+mod harness;
+mod layering;
+mod oci;
+mod ops;
+mod serve;

@@ -1,0 +1,10 @@
+//! `/v2/`.
+
+mod access;
+mod base;
+mod blobs;
+mod manifests;
+mod paths;
+mod referrers;
+mod tags;
+mod uploads;
