@@ -40,7 +40,7 @@ pub struct Mask(Arc<RwLock<Vec<String>>>);
 impl Mask {
     /// From now on `secret` is replaced in every line.
     ///
-    /// Values shorter than [`SHORTEST`] characters are not masked: starring out every `a` of the
+    /// Values shorter than four characters are not masked: starring out every `a` of the
     /// log would hide the message and reveal the secret.
     pub fn hide(&self, secret: &Secret) {
         self.insert(secret.expose());

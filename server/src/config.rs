@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 /// Prefix of the environment variables.
 const PREFIX: &str = "STANDPIPE_";
 /// Variables with our prefix that are not settings of the server.
-const NOT_SETTINGS: [&str; 5] = [
+const NOT_SETTINGS: [&str; 6] = [
+    "STANDPIPE_NEW_PASSWORD",
     "STANDPIPE_PASSWORD",
     "STANDPIPE_PIPE_BIN",
     "STANDPIPE_SERVER",

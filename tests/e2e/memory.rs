@@ -1,5 +1,7 @@
 //! Memory does not grow with the size of what is pushed or pulled.
 
+use std::fmt;
+
 use standpipe_tests::clients::{Client, Kind};
 use standpipe_tests::dockerd::Dockerd;
 use standpipe_tests::environment;
@@ -22,13 +24,13 @@ const PIPE_LIMIT: u64 = 64 * MIB;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_memory_does_not_follow_the_size_of_uploads_and_pulls() {
     let _turn = turn().await;
-    let normal = peak_with_uploads_of(NORMAL).await;
-    assert!(normal < SERVER_LIMIT, "{} MiB", normal / MIB);
+    let normal = Peaks::with_blobs_of(NORMAL).await;
+    assert!(normal.after_pulls < SERVER_LIMIT, "{normal}");
     if environment::is_soak() {
-        let large = peak_with_uploads_of(LARGE).await;
-        assert!(large < SERVER_LIMIT, "{} MiB", large / MIB);
-        let growth = large.abs_diff(normal);
-        assert!(growth < SERVER_GROWTH, "{} MiB, then {} MiB", normal / MIB, large / MIB);
+        let large = Peaks::with_blobs_of(LARGE).await;
+        assert!(large.after_pulls < SERVER_LIMIT, "{large}");
+        let growth = large.after_pulls.abs_diff(normal.after_pulls);
+        assert!(growth < SERVER_GROWTH, "{normal} for small blobs, {large} for large ones");
     }
 }
 
@@ -52,24 +54,47 @@ async fn the_pipes_memory_does_not_follow_the_size_of_a_layer() {
     }
 }
 
-/// Peak of a new server that takes and gives back eight blobs of this size at once.
-async fn peak_with_uploads_of(size: u64) -> u64 {
-    let world = World::with_packages(&["large"]).await;
-    let styles = [Style::Put, Style::Single, Style::Streamed, Style::Chunked(32 * MIB)];
-    let mut uploads = JoinSet::new();
-    for (seed, style) in (0..UPLOADS).zip(styles.into_iter().cycle()) {
-        uploads.spawn(upload(world.raw(), Payload::new(seed, size), style));
+/// Peaks of the server's memory, in bytes.
+struct Peaks {
+    at_rest: u64,
+    after_uploads: u64,
+    after_pulls: u64,
+}
+
+impl Peaks {
+    /// Of a new server that takes and gives back eight blobs of this size at once.
+    async fn with_blobs_of(size: u64) -> Self {
+        let world = World::with_packages(&["large"]).await;
+        let token = world.pipeline_token().await;
+        let at_rest = world.server.peak_memory();
+        let styles = [Style::Put, Style::Single, Style::Streamed, Style::Chunked(32 * MIB)];
+        let mut uploads = JoinSet::new();
+        for (seed, style) in (0..UPLOADS).zip(styles.into_iter().cycle()) {
+            uploads.spawn(upload(world.raw_as(&token), Payload::new(seed, size), style));
+        }
+        let digests = uploads.join_all().await;
+        let after_uploads = world.server.peak_memory();
+        let mut pulls = JoinSet::new();
+        for digest in digests {
+            let raw = world.raw_as(&token);
+            pulls.spawn(async move {
+                assert_eq!(raw.pull_blob("acme/large", &digest).await, digest);
+            });
+        }
+        pulls.join_all().await;
+        Self { at_rest, after_uploads, after_pulls: world.server.peak_memory() }
     }
-    let digests = uploads.join_all().await;
-    let mut pulls = JoinSet::new();
-    for digest in digests {
-        let raw = world.raw();
-        pulls.spawn(async move {
-            assert_eq!(raw.pull_blob("acme/large", &digest).await, digest);
-        });
+}
+
+impl fmt::Display for Peaks {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [rest, uploads, pulls] =
+            [self.at_rest, self.after_uploads, self.after_pulls].map(|bytes| bytes / MIB);
+        write!(
+            formatter,
+            "{rest} MiB at rest, {uploads} MiB after uploads, {pulls} MiB after pulls"
+        )
     }
-    pulls.join_all().await;
-    world.server.peak_memory()
 }
 
 async fn upload(raw: Raw, payload: Payload, style: Style) -> String {

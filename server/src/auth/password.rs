@@ -18,9 +18,9 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The shortest password in bytes.
-pub const SHORTEST: usize = 8;
+pub(super) const SHORTEST: usize = 8;
 /// The longest password in bytes. All of them count; nothing is cut off.
-pub const LONGEST: usize = 1024;
+pub(super) const LONGEST: usize = 1024;
 
 /// Hashes at once.
 const SLOTS: usize = 2;
@@ -45,7 +45,9 @@ pub(super) struct Passwords {
 
 /// A turn to hash.
 #[derive(Debug)]
-pub(super) struct Turn(OwnedSemaphorePermit);
+pub(super) struct Turn {
+    _permit: OwnedSemaphorePermit,
+}
 
 impl Passwords {
     /// Prepares a key for this run and a hash that no password has.
@@ -87,7 +89,7 @@ impl Passwords {
     /// Waits for a turn to hash.
     pub(super) async fn turn(&self) -> Result<Turn, AuthError> {
         match tokio::time::timeout(PATIENCE, Arc::clone(&self.slots).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn(permit)),
+            Ok(Ok(permit)) => Ok(Turn { _permit: permit }),
             // Nobody closes the semaphore, so the inner error is a wait that found no end, too.
             Ok(Err(_)) | Err(_) => Err(AuthError::TooMany(PATIENCE.as_secs())),
         }

@@ -35,6 +35,12 @@ impl Secret {
     }
 }
 
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 /// In a time that does not tell where the two differ.
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {

@@ -14,11 +14,11 @@ use crate::registry::{RegistryError, Result};
 use std::time::Duration;
 
 /// The shortest lifetime.
-pub const SHORTEST_LIFETIME: Duration = Duration::from_secs(60);
+const SHORTEST_LIFETIME: Duration = Duration::from_secs(60);
 /// The lifetime when none is asked for: 90 days.
-pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3600);
 /// The longest lifetime: a year.
-pub const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
+const LONGEST_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// How long a token that has ended stays in the list.
 const KEEP_ENDED: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -35,7 +35,7 @@ mod read;
 mod state;
 mod upload;
 
-use super::checkout::Checkouts;
+use super::checkout::{Checkouts, Purpose};
 use super::gather::{self, End};
 use super::space::Space;
 use super::{BlobError, BlobStore, ByteStream, Object, broken_task};
@@ -72,11 +72,18 @@ impl<F: Files> FsBlobStore<F> {
     /// systems, between which a file cannot be renamed.
     pub fn open(root: &Path, clock: Clock, files: F) -> Result<Self, BlobError> {
         let layout = Layout::new(root);
-        make_directories(&files, &layout).map_err(|error| storage("make the blob directories", error))?;
+        make_directories(&files, &layout)
+            .map_err(|error| storage("make the blob directories", error))?;
         refuse_other_devices(&files, &layout)?;
         remove_if_there(&files, &layout.new_identity())
             .map_err(|error| storage("remove an unfinished identity", error))?;
-        let shared = Shared { files, layout, clock, checkouts: Checkouts::default(), listing: Listing::default() };
+        let shared = Shared {
+            files,
+            layout,
+            clock,
+            checkouts: Checkouts::default(),
+            listing: Listing::default(),
+        };
         shared.settle_uploads()?;
         Ok(Self(Arc::new(shared)))
     }
@@ -95,30 +102,31 @@ impl<F: Files> Shared<F> {
     /// An earlier process may have ended between writing a state and syncing it, and this one would
     /// take the state for durable.
     fn settle_uploads(&self) -> Result<(), BlobError> {
-        let settle = || {
-            for id in self.uploads()? {
-                match self.files.open_to_write(&self.layout.state(id)) {
-                    Ok(state) => state.sync_data()?,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => return Err(error),
-                }
+        let uploads = self.uploads().map_err(|error| storage("list uploads", error))?;
+        for id in uploads {
+            // One that cannot be opened cannot be used either, and says so when it is.
+            let Ok(state) = self.files.open_to_write(&self.layout.state(id)) else { continue };
+            if let Err(error) = state.sync_data() {
+                upload::give_up(self, &self.checkouts.take(id, Purpose::Remove)?, &error);
             }
-            self.files.sync_dir(&self.layout.uploads)
-        };
-        settle().map_err(|error| storage("make earlier uploads durable", error))
+        }
+        Ok(())
     }
 
     /// Every upload of which there is anything.
     fn uploads(&self) -> io::Result<Vec<UploadId>> {
         let names = self.files.list(&self.layout.uploads)?;
-        let mut ids: Vec<_> = names.iter().filter_map(|name| self.layout.read_upload(name)).collect();
+        let mut ids: Vec<_> =
+            names.iter().filter_map(|name| self.layout.read_upload(name)).collect();
         ids.sort_unstable();
         ids.dedup();
         Ok(ids)
     }
 
     fn open_object(&self, key: ObjectKey) -> Result<F::File, BlobError> {
-        self.files.open(&self.layout.object(key)).map_err(|error| missing_object(key, "open an object", error))
+        self.files
+            .open(&self.layout.object(key))
+            .map_err(|error| missing_object(key, "open an object", error))
     }
 
     fn set_aside(&self, key: ObjectKey) -> Result<(), BlobError> {
@@ -165,7 +173,12 @@ impl<F: Files> Shared<F> {
 
 #[async_trait]
 impl<F: Files> BlobStore for FsBlobStore<F> {
-    async fn create_upload(&self, id: UploadId, algorithm: Algorithm, now: Timestamp) -> Result<(), BlobError> {
+    async fn create_upload(
+        &self,
+        id: UploadId,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<(), BlobError> {
         self.blocking(move |shared| upload::create(shared, id, algorithm, now)).await
     }
 
@@ -210,17 +223,25 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
     }
 
     async fn uploads(&self) -> Result<Vec<UploadId>, BlobError> {
-        self.blocking(|shared| shared.uploads().map_err(|error| storage("list uploads", error))).await
+        self.blocking(|shared| shared.uploads().map_err(|error| storage("list uploads", error)))
+            .await
     }
 
-    async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<ByteStream, BlobError> {
+    async fn read(
+        &self,
+        key: ObjectKey,
+        offset: u64,
+        length: u64,
+    ) -> Result<ByteStream, BlobError> {
         self.blocking(move |shared| read::open(shared, key, offset, length)).await
     }
 
     async fn object_size(&self, key: ObjectKey) -> Result<u64, BlobError> {
         self.blocking(move |shared| {
             let found = shared.files.stat(&shared.layout.object(key));
-            found.map(|stat| stat.length).map_err(|error| missing_object(key, "look at an object", error))
+            found
+                .map(|stat| stat.length)
+                .map_err(|error| missing_object(key, "look at an object", error))
         })
         .await
     }
@@ -233,7 +254,11 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
         .await
     }
 
-    async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<ObjectKey>, BlobError> {
+    async fn objects(
+        &self,
+        after: Option<ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<ObjectKey>, BlobError> {
         self.blocking(move |shared| listing::page(shared, after, limit)).await
     }
 
@@ -257,7 +282,10 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
     }
 
     async fn identity(&self) -> Result<Option<Vec<u8>>, BlobError> {
-        self.blocking(|shared| shared.identity().map_err(|error| storage("read the identity", error))).await
+        self.blocking(|shared| {
+            shared.identity().map_err(|error| storage("read the identity", error))
+        })
+        .await
     }
 
     async fn set_identity(&self, identity: &[u8]) -> Result<(), BlobError> {
@@ -301,8 +329,10 @@ fn make_directories(files: &impl Files, layout: &Layout) -> io::Result<()> {
 
 fn refuse_other_devices(files: &impl Files, layout: &Layout) -> Result<(), BlobError> {
     let device = |path| files.stat(path).map(|stat| stat.device);
-    let look = || Ok([device(&layout.uploads)?, device(&layout.blobs)?, device(&layout.lost_and_found)?]);
-    let [uploads, blobs, lost_and_found] = look().map_err(|error| storage("look at the blob directories", error))?;
+    let look =
+        || Ok([device(&layout.uploads)?, device(&layout.blobs)?, device(&layout.lost_and_found)?]);
+    let [uploads, blobs, lost_and_found] =
+        look().map_err(|error| storage("look at the blob directories", error))?;
     if uploads == blobs && blobs == lost_and_found {
         return Ok(());
     }

@@ -83,7 +83,10 @@ mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
-    async fn pieces(frames: Vec<Result<Bytes, &'static str>>, most: Option<u64>) -> (Vec<Vec<u8>>, End) {
+    async fn pieces(
+        frames: Vec<Result<Bytes, &'static str>>,
+        most: Option<u64>,
+    ) -> (Vec<Vec<u8>>, End) {
         let (sender, mut receiver) = mpsc::channel(WAITING);
         let body = ByteStream::new(futures_util::stream::iter(frames));
         let gathered = tokio::spawn(gather(body, 0, most, sender));
@@ -126,7 +129,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_frame_that_is_too_much_and_all_after_it_are_left_out() {
-        let (pieces, end) = pieces(vec![Ok("ab".into()), Ok("cd".into()), Ok("e".into())], Some(3)).await;
+        let (pieces, end) =
+            pieces(vec![Ok("ab".into()), Ok("cd".into()), Ok("e".into())], Some(3)).await;
         assert_eq!(pieces, [b"ab"]);
         assert!(matches!(end, End::TooLarge(3)));
     }

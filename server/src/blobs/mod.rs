@@ -83,7 +83,8 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
     /// Opens an object for reading `length` bytes from `offset`. Fails with
     /// [`BlobError::UnknownObject`] if there is none, and with [`BlobError::Damaged`] if it is
     /// shorter than that.
-    async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<ByteStream, BlobError>;
+    async fn read(&self, key: ObjectKey, offset: u64, length: u64)
+    -> Result<ByteStream, BlobError>;
 
     /// The size of an object in bytes.
     async fn object_size(&self, key: ObjectKey) -> Result<u64, BlobError>;

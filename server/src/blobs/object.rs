@@ -138,7 +138,11 @@ impl<S: Store> Shared<S> {
         Ok(removed)
     }
 
-    async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<ObjectKey>, BlobError> {
+    async fn objects(
+        &self,
+        after: Option<ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<ObjectKey>, BlobError> {
         let folder = Path::from("blobs");
         let mut found = match after {
             Some(after) => self.store.list_with_offset(Some(&folder), &self.object(after)),
@@ -146,7 +150,9 @@ impl<S: Store> Shared<S> {
         };
         let mut keys: Vec<ObjectKey> = Vec::new();
         while keys.len() < limit {
-            let Some(object) = found.try_next().await.map_err(|error| storage("list objects", error))? else {
+            let Some(object) =
+                found.try_next().await.map_err(|error| storage("list objects", error))?
+            else {
                 break;
             };
             let Some(key) = object.location.filename().and_then(|name| name.parse().ok()) else {
@@ -168,17 +174,29 @@ impl<S: Store> Shared<S> {
         found.map(|object| object.size).map_err(|error| missing_object(key, error))
     }
 
-    async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<ByteStream, BlobError> {
+    async fn read(
+        &self,
+        key: ObjectKey,
+        offset: u64,
+        length: u64,
+    ) -> Result<ByteStream, BlobError> {
         let end = offset.checked_add(length).ok_or(BlobError::Damaged(key))?;
         if length == 0 {
             // An empty range cannot be asked for.
-            return if self.size(key).await? < end { Err(BlobError::Damaged(key)) } else { Ok(ByteStream::empty()) };
+            return if self.size(key).await? < end {
+                Err(BlobError::Damaged(key))
+            } else {
+                Ok(ByteStream::empty())
+            };
         }
-        let range = GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
+        let range =
+            GetOptions { range: Some(GetRange::Bounded(offset..end)), ..GetOptions::default() };
         let found = match self.store.get_opts(&self.object(key), range).await {
             Ok(found) => found,
             // Stores differ in how they refuse a range beyond the end.
-            Err(error) if !matches!(error, Error::NotFound { .. }) && self.size(key).await? < end => {
+            Err(error)
+                if !matches!(error, Error::NotFound { .. }) && self.size(key).await? < end =>
+            {
                 return Err(BlobError::Damaged(key));
             }
             Err(error) => return Err(missing_object(key, error)),
@@ -192,7 +210,12 @@ impl<S: Store> Shared<S> {
 
 #[async_trait]
 impl<S: Store> BlobStore for ObjectBlobStore<S> {
-    async fn create_upload(&self, id: UploadId, algorithm: Algorithm, now: Timestamp) -> Result<(), BlobError> {
+    async fn create_upload(
+        &self,
+        id: UploadId,
+        algorithm: Algorithm,
+        now: Timestamp,
+    ) -> Result<(), BlobError> {
         upload::create(&self.0, id, algorithm, now).await
     }
 
@@ -230,7 +253,8 @@ impl<S: Store> BlobStore for ObjectBlobStore<S> {
     async fn finish(&self, id: UploadId, expected: &Digest) -> Result<Object, BlobError> {
         let (shared, expected) = (Arc::clone(&self.0), *expected);
         // Not to be left half-done by a client that goes away.
-        let finished = tokio::spawn(async move { Session::load(&shared, id).await?.finish(&expected).await });
+        let finished =
+            tokio::spawn(async move { Session::load(&shared, id).await?.finish(&expected).await });
         finished.await.unwrap_or_else(|error| Err(broken_task(error)))
     }
 
@@ -246,7 +270,12 @@ impl<S: Store> BlobStore for ObjectBlobStore<S> {
         ids.try_collect().await.map_err(|error| storage("list uploads", error))
     }
 
-    async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<ByteStream, BlobError> {
+    async fn read(
+        &self,
+        key: ObjectKey,
+        offset: u64,
+        length: u64,
+    ) -> Result<ByteStream, BlobError> {
         self.0.read(key, offset, length).await
     }
 
@@ -258,7 +287,11 @@ impl<S: Store> BlobStore for ObjectBlobStore<S> {
         self.0.delete(&self.0.object(key)).await.map_err(|error| storage("remove an object", error))
     }
 
-    async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<ObjectKey>, BlobError> {
+    async fn objects(
+        &self,
+        after: Option<ObjectKey>,
+        limit: usize,
+    ) -> Result<Vec<ObjectKey>, BlobError> {
         self.0.objects(after, limit).await
     }
 
@@ -267,7 +300,10 @@ impl<S: Store> BlobStore for ObjectBlobStore<S> {
     }
 
     async fn empty_lost_and_found(&self, before: Timestamp) -> Result<u64, BlobError> {
-        self.0.empty_lost_and_found(before).await.map_err(|error| storage("empty lost+found", error))
+        self.0
+            .empty_lost_and_found(before)
+            .await
+            .map_err(|error| storage("empty lost+found", error))
     }
 
     async fn space(&self) -> Result<Option<Space>, BlobError> {

@@ -38,7 +38,8 @@ pub(super) fn seal(record: &impl Serialize) -> Vec<u8> {
 pub(super) fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), Unsealed> {
     let (head, rest) = bytes.split_first_chunk::<HEAD>().ok_or(Unsealed::Broken)?;
     let [version, l0, l1, l2, l3, c0, c1, c2, c3] = *head;
-    let length = usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).map_err(|_| Unsealed::Broken)?;
+    let length =
+        usize::try_from(u32::from_le_bytes([l0, l1, l2, l3])).map_err(|_| Unsealed::Broken)?;
     let (payload, rest) = rest.split_at_checked(length).ok_or(Unsealed::Broken)?;
     if checksum(&head[..5], payload) != u32::from_le_bytes([c0, c1, c2, c3]) {
         return Err(Unsealed::Broken);

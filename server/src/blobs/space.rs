@@ -46,7 +46,8 @@ impl Space {
         let found = rustix::fs::statvfs(path)?;
         let bytes = found.f_bavail.saturating_mul(found.f_frsize);
         // A file system that makes inodes as it needs them says that it has none at all.
-        let inodes = if found.f_files == 0 { u64::MAX } else { found.f_favail.saturating_mul(INODE_WORTH) };
+        let inodes =
+            if found.f_files == 0 { u64::MAX } else { found.f_favail.saturating_mul(INODE_WORTH) };
         Ok(Self { free: bytes.min(inodes), total: found.f_blocks.saturating_mul(found.f_frsize) })
     }
 }

@@ -24,7 +24,8 @@ use standpipe_server::domain::{
 use standpipe_server::http::{RouterOptions, router_with};
 use standpipe_server::metadata::documents::{Body as _, User};
 use standpipe_server::metadata::redb::{RedbOptions, RedbStore};
-use standpipe_server::metadata::{DocumentKind, NewWorkspace, RepositoryFields};
+use standpipe_server::metadata::{DocumentKind, NewWorkspace, Repository, RepositoryFields};
+use standpipe_server::registry::access::Administered;
 use standpipe_server::registry::{Limits, Registry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,12 +153,22 @@ impl World {
     }
 
     async fn package(&self, workspace: &str, repository: &str, package: &str) {
-        let (workspace, repository) = (workspace.parse().expect("a slug"), repository.parse().expect("a slug"));
-        let registry = &self.app.registry;
-        let access = registry.repository_for(&user("admin"), &workspace, &repository, Action::CreatePackage);
-        let access = access.await.expect("access");
+        let access = self.administered(workspace, repository, Action::CreatePackage).await;
         let name = package.parse().expect("a package name");
-        registry.create_package(&access, &change(), &name).await.expect("a new package");
+        self.app.registry.create_package(&access, &change(), &name).await.expect("a new package");
+    }
+
+    async fn administered(
+        &self,
+        workspace: &str,
+        repository: &str,
+        action: Action,
+    ) -> Administered<Repository> {
+        let workspace = workspace.parse().expect("a slug");
+        let repository = repository.parse().expect("a slug");
+        let admin = user("admin");
+        let access = self.app.registry.repository_for(&admin, &workspace, &repository, action);
+        access.await.expect("access")
     }
 
     /// Gives somebody a role.
@@ -171,12 +182,9 @@ impl World {
     }
 
     async fn set_role(&self, workspace: &str, repository: &str, name: &str, role: Option<Role>) {
-        let (workspace, repository) = (workspace.parse().expect("a slug"), repository.parse().expect("a slug"));
-        let registry = &self.app.registry;
-        let access = registry.repository_for(&user("admin"), &workspace, &repository, Action::Manage);
-        let access = access.await.expect("access");
+        let access = self.administered(workspace, repository, Action::Manage).await;
         let name = name.parse().expect("a name");
-        registry.set_role(&access, &change(), &name, role).await.expect("a role");
+        self.app.registry.set_role(&access, &change(), &name, role).await.expect("a role");
     }
 
     /// A client with a personal token.
@@ -189,11 +197,8 @@ impl World {
 
     /// A client with the pipeline token of a repository.
     pub(crate) async fn pipeline(&self, workspace: &str, repository: &str) -> Client {
-        let (workspace, repository) = (workspace.parse().expect("a slug"), repository.parse().expect("a slug"));
-        let registry = &self.app.registry;
-        let access = registry.repository_for(&user("admin"), &workspace, &repository, Action::Manage);
+        let access = self.administered(workspace, repository, Action::Manage).await;
         let new = NewToken { name: "ci".to_owned(), lifetime: None };
-        let access = access.await.expect("access");
         let made = self.app.auth.create_pipeline_token(&access, &change(), new).await;
         self.holder(&format!("Bearer {}", made.expect("a token").1.expose()))
     }

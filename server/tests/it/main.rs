@@ -1,8 +1,11 @@
 //! In-process tests of the whole router, over real redb and real files in a temporary directory.
 //! The modules mirror `src/http`; `layering` reads the sources themselves.
 
+mod admin;
+mod api;
 mod harness;
 mod layering;
 mod oci;
 mod ops;
 mod serve;
+mod token;

@@ -7,17 +7,17 @@
 //! systems journal it as one. A sync that fails takes what it should have written for clean, as Linux
 //! does, so that a second sync changes nothing.
 
+mod inode;
+
 use crate::blobs::fs::files::{Files, OpenFile, Stat};
 use crate::blobs::space::Space;
 use crate::fault::FaultPlan;
+use inode::{Chance, Inode, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-/// What is written or lost as one.
-const BLOCK: usize = 4096;
 
 /// A simulated disk; clones are the same disk.
 #[derive(Clone, Debug)]
@@ -60,19 +60,6 @@ struct Change {
     needs: Option<u64>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Inode {
-    now: Vec<u8>,
-    durable: Vec<u8>,
-    unsynced: Vec<Write>,
-}
-
-#[derive(Clone, Debug)]
-enum Write {
-    Bytes(usize, Vec<u8>),
-    Length(usize),
-}
-
 impl Default for SimulatedDisk {
     fn default() -> Self {
         Self::new()
@@ -99,7 +86,7 @@ impl SimulatedDisk {
     /// as if nothing had happened.
     #[must_use]
     pub fn after_power_loss(&self, seed: u64) -> Self {
-        let mut chance = Chance(seed);
+        let mut chance = Chance::from(seed);
         let mut disk = self.lock().clone();
         let mut kept = BTreeSet::new();
         for change in std::mem::take(&mut disk.unsynced) {
@@ -112,7 +99,8 @@ impl SimulatedDisk {
             }
         }
         // A name is of no use without the directories above it.
-        let lost: Vec<_> = disk.durable.keys().filter(|path| !disk.is_reachable(path)).cloned().collect();
+        let lost: Vec<_> =
+            disk.durable.keys().filter(|path| !disk.is_reachable(path)).cloned().collect();
         disk.durable.retain(|path, _| !lost.contains(path));
         disk.now = disk.durable.clone();
         disk.inodes.iter_mut().for_each(|inode| inode.lose_power(&mut chance));
@@ -122,14 +110,6 @@ impl SimulatedDisk {
     /// Makes everything at and below `path` belong to another device.
     pub fn mount(&self, path: &Path, device: u64) {
         self.lock().devices.insert(path.to_owned(), device);
-    }
-
-    /// Flips the bits of a stored byte behind everyone's back, as a failing disk does.
-    pub fn corrupt(&self, path: &Path, at: usize) {
-        let mut disk = self.lock();
-        if let Some(Entry::File(inode)) = disk.now.get(path).copied() {
-            disk.inodes[inode].now[at] ^= 0xFF;
-        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Disk> {
@@ -170,8 +150,12 @@ impl Disk {
 
     fn sync_dir(&mut self, directory: &Path) {
         let here = |change: &Change| change.path.parent() == Some(directory);
-        let mut wanted: BTreeSet<u64> =
-            self.unsynced.iter().filter(|change| here(change)).map(|change| change.number).collect();
+        let mut wanted: BTreeSet<u64> = self
+            .unsynced
+            .iter()
+            .filter(|change| here(change))
+            .map(|change| change.number)
+            .collect();
         // Later changes need earlier ones only.
         for change in self.unsynced.iter().rev() {
             if wanted.contains(&change.number) {
@@ -202,66 +186,6 @@ impl Disk {
 
     fn needs_no(&self, path: &Path) -> io::Result<()> {
         if self.now.contains_key(path) { Err(io::ErrorKind::AlreadyExists.into()) } else { Ok(()) }
-    }
-}
-
-impl Inode {
-    fn apply(content: &mut Vec<u8>, write: &Write) {
-        match write {
-            Write::Length(length) => content.resize(*length, 0),
-            Write::Bytes(at, bytes) => {
-                let end = at + bytes.len();
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
-                content[*at..end].copy_from_slice(bytes);
-            }
-        }
-    }
-
-    fn change(&mut self, write: Write) {
-        Self::apply(&mut self.now, &write);
-        self.unsynced.push(write);
-    }
-
-    fn sync(&mut self) {
-        // Not the same as copying what is there now: what a failed sync forgot stays forgotten.
-        for write in std::mem::take(&mut self.unsynced) {
-            Self::apply(&mut self.durable, &write);
-        }
-    }
-
-    fn lose_power(&mut self, chance: &mut Chance) {
-        for write in std::mem::take(&mut self.unsynced) {
-            let pieces = match write {
-                Write::Length(_) => vec![write],
-                Write::Bytes(at, bytes) => blocks(at, &bytes),
-            };
-            for piece in pieces.iter().filter(|_| chance.even()) {
-                Self::apply(&mut self.durable, piece);
-            }
-        }
-        self.now = self.durable.clone();
-    }
-}
-
-/// Cuts a write where blocks end.
-fn blocks(at: usize, bytes: &[u8]) -> Vec<Write> {
-    let (first, rest) = bytes.split_at(bytes.len().min(BLOCK - at % BLOCK));
-    let later = at + first.len();
-    let rest = rest.chunks(BLOCK).zip(0..).map(|(block, n)| Write::Bytes(later + n * BLOCK, block.to_vec()));
-    std::iter::once(Write::Bytes(at, first.to_vec())).chain(rest).collect()
-}
-
-/// Chance drawn from a seed (SplitMix64).
-struct Chance(u64);
-
-impl Chance {
-    fn even(&mut self) -> bool {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ (mixed >> 31)) & 1 == 1
     }
 }
 
@@ -353,7 +277,7 @@ impl Files for SimulatedDisk {
         self.plan.call("stat")?;
         let disk = self.lock();
         let length = match disk.now.get(path) {
-            Some(Entry::File(inode)) => disk.inodes[*inode].now.len() as u64,
+            Some(Entry::File(inode)) => disk.inodes[*inode].content().len() as u64,
             Some(Entry::Directory) => 0,
             None => return Err(io::ErrorKind::NotFound.into()),
         };
@@ -375,7 +299,7 @@ impl SimulatedFile {
         let planned = self.disk.plan.call(name);
         self.with(|inode| match planned {
             Ok(()) => inode.sync(),
-            Err(_) => inode.unsynced.clear(),
+            Err(_) => inode.fail_to_sync(),
         });
         planned
     }
@@ -388,13 +312,13 @@ fn position(at: u64) -> io::Result<usize> {
 impl OpenFile for SimulatedFile {
     fn length(&self) -> io::Result<u64> {
         self.disk.plan.call("length")?;
-        Ok(self.with(|inode| inode.now.len() as u64))
+        Ok(self.with(|inode| inode.content().len() as u64))
     }
 
     fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         self.disk.plan.call("read")?;
         let at = position(offset)?;
-        let found = self.with(|inode| inode.now.get(at..at + length).map(<[u8]>::to_vec));
+        let found = self.with(|inode| inode.content().get(at..at + length).map(<[u8]>::to_vec));
         found.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 

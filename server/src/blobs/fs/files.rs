@@ -167,10 +167,10 @@ impl OpenFile for File {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        File::sync_data(self)
+        Self::sync_data(self)
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        File::sync_all(self)
+        Self::sync_all(self)
     }
 }

@@ -77,7 +77,8 @@ impl Layout {
 
     /// The upload that a name in `uploads` belongs to.
     pub(super) fn read_upload(&self, name: &OsStr) -> Option<UploadId> {
-        let id = name.to_str().and_then(|name| name.strip_suffix(".state").unwrap_or(name).parse().ok());
+        let id =
+            name.to_str().and_then(|name| name.strip_suffix(".state").unwrap_or(name).parse().ok());
         self.known(id, || self.uploads.join(name))
     }
 

@@ -41,7 +41,13 @@ pub(super) fn open<F: Files>(
         return Ok(ByteStream::once(chunk));
     }
     let offset = offset + first;
-    let chunks = Chunks { file: Arc::new(file), key, offset, left: length - first, ahead: Ahead::Here(chunk) };
+    let chunks = Chunks {
+        file: Arc::new(file),
+        key,
+        offset,
+        left: length - first,
+        ahead: Ahead::Here(chunk),
+    };
     Ok(ByteStream::new(chunks))
 }
 
@@ -73,7 +79,9 @@ impl<F: OpenFile> Chunks<F> {
             let (file, key, offset) = (Arc::clone(&self.file), self.key, self.offset);
             self.offset += length;
             self.left -= length;
-            Ahead::Reading(tokio::task::spawn_blocking(move || read_chunk(&*file, key, offset, length)))
+            Ahead::Reading(tokio::task::spawn_blocking(move || {
+                read_chunk(&*file, key, offset, length)
+            }))
         };
     }
 }
@@ -97,7 +105,12 @@ impl<F: OpenFile> Stream for Chunks<F> {
     }
 }
 
-fn read_chunk(file: &impl OpenFile, key: ObjectKey, offset: u64, length: u64) -> Result<Bytes, BlobError> {
+fn read_chunk(
+    file: &impl OpenFile,
+    key: ObjectKey,
+    offset: u64,
+    length: u64,
+) -> Result<Bytes, BlobError> {
     let length = usize::try_from(length).expect("a chunk is smaller than CHUNK");
     file.read(offset, length).map(Bytes::from).map_err(|error| match error.kind() {
         // The file was long enough when it was opened.

@@ -85,7 +85,8 @@ impl State {
     /// Reads the newer whole slot. `None` means that no checkpoint was ever completed.
     pub(super) fn read(file: &impl OpenFile) -> io::Result<Option<Self>> {
         let length = file.length()?.min(2 * SLOT);
-        let bytes = file.read(0, usize::try_from(length).expect("two blocks are a small number"))?;
+        let bytes =
+            file.read(0, usize::try_from(length).expect("two blocks are a small number"))?;
         let mut newest: Option<Self> = None;
         for slot in bytes.chunks(usize::try_from(SLOT).expect("a block is a small number")) {
             let state = match decode(slot) {

@@ -1,6 +1,6 @@
 //! What only the local backend promises: its layout, its costs, and what it makes of strange files.
 
-use super::files::{Files as _, SystemFiles};
+use super::files::{Files as _, OpenFile as _, SystemFiles};
 use super::state::State;
 use super::{FsBlobStore, Layout};
 use crate::blobs::fault::SimulatedDisk;
@@ -89,7 +89,8 @@ async fn files_are_where_the_layout_says_and_only_their_owner_can_read_them() {
     assert_eq!(mode(&directory.path().join("uploads")), 0o700);
     assert_eq!(mode(&directory.path().join(format!("uploads/{id}"))), 0o600);
     assert_eq!(mode(&directory.path().join(format!("uploads/{id}.state"))), 0o600);
-    let key = store.finish(id, &Algorithm::Sha256.hash(b"abc")).await.expect("finishes").key.to_string();
+    let key =
+        store.finish(id, &Algorithm::Sha256.hash(b"abc")).await.expect("finishes").key.to_string();
     let path = directory.path().join("blobs").join(&key[30..]).join(&key);
     assert_eq!(std::fs::read(&path).expect("is there"), b"abc");
     assert_eq!(mode(&path), 0o600);
@@ -130,7 +131,11 @@ async fn files_of_others_are_left_alone() {
     assert!(store.uploads().await.expect("lists").is_empty());
     assert_eq!(store.empty_lost_and_found(Timestamp(u64::MAX)).await.expect("empties"), 0);
     for name in &strange {
-        assert_eq!(std::fs::read(directory.path().join(name)).expect("still there"), b"mine", "{name}");
+        assert_eq!(
+            std::fs::read(directory.path().join(name)).expect("still there"),
+            b"mine",
+            "{name}"
+        );
     }
 }
 
@@ -249,4 +254,86 @@ async fn a_full_disk_gives_back_what_the_body_took() {
     disk.plan().disarm();
     let length = disk.stat(Path::new(&format!("/uploads/{id}"))).expect("is there").length;
     assert_eq!(length, store.upload_offset(id).await.expect("is known"));
+}
+
+#[tokio::test]
+async fn an_object_is_never_longer_after_a_power_loss_than_it_was_before() {
+    let disk = SimulatedDisk::new();
+    let store = simulated(&disk);
+    let id = begin(&store).await;
+    append(&store, id, b"abc").await;
+    // The system wrote back what a process that was killed had not made durable.
+    let data = disk.open_to_write(Path::new(&format!("/uploads/{id}"))).expect("opens");
+    data.write(3, &content(9000)).expect("written");
+    data.sync_data().expect("synced");
+    let object = store.finish(id, &Algorithm::Sha256.hash(b"abc")).await.expect("finishes");
+    for seed in 0..16 {
+        let store = simulated(&disk.after_power_loss(seed));
+        assert_eq!(store.object_size(object.key).await.expect("is there"), 3);
+    }
+}
+
+#[tokio::test]
+async fn an_offset_told_after_a_restart_survives_a_power_loss() {
+    let disk = SimulatedDisk::new();
+    let store = simulated(&disk);
+    let id = begin(&store).await;
+    append(&store, id, b"abc").await;
+    drop(store);
+    // A process was killed between writing a state and syncing it.
+    let data = disk.open_to_write(Path::new(&format!("/uploads/{id}"))).expect("opens");
+    data.write(3, b"d").expect("written");
+    data.sync_data().expect("synced");
+    let file = disk.open_to_write(Path::new(&format!("/uploads/{id}.state"))).expect("opens");
+    let state = State::read(&file).expect("reads").expect("whole");
+    let mut hasher = state.hasher().expect("known");
+    hasher.update(b"d");
+    state.next(4, &hasher).write(&file).expect("written");
+
+    let told = simulated(&disk).upload_offset(id).await.expect("is known");
+    assert_eq!(told, 4);
+    for seed in 0..16 {
+        let store = simulated(&disk.after_power_loss(seed));
+        assert_eq!(store.upload_offset(id).await.expect("is known"), told);
+        store.finish(id, &Algorithm::Sha256.hash(b"abcd")).await.expect("finishes");
+    }
+}
+
+#[tokio::test]
+async fn one_upload_that_cannot_be_synced_does_not_stop_the_start() {
+    let disk = SimulatedDisk::new();
+    let store = simulated(&disk);
+    let id = begin(&store).await;
+    append(&store, id, b"abc").await;
+    let object = store_blob(&store, b"object").await;
+    disk.plan().disarm();
+    drop(simulated(&disk));
+    let calls = disk.plan().calls();
+    // The last call of a start is the sync of the only state.
+    disk.plan().arm(calls, Fault::Io, Lasting::Once);
+    let store = simulated(&disk);
+    assert_eq!(disk.plan().struck(), ["sync_data"]);
+    assert!(matches!(store.upload_offset(id).await, Err(BlobError::UnknownUpload(_))));
+    assert_eq!(store.objects(None, 9).await.expect("lists"), [object.key]);
+}
+
+#[tokio::test]
+async fn a_power_loss_leaves_the_old_identity_or_the_new_and_nothing_between() {
+    let disk = SimulatedDisk::new();
+    simulated(&disk).set_identity(b"old").await.expect("writes");
+    for n in 1.. {
+        let disk = disk.after_power_loss(n);
+        let store = simulated(&disk);
+        disk.plan().arm(n, Fault::Io, Lasting::Forever);
+        let written = store.set_identity(b"new").await;
+        let over = disk.plan().struck().is_empty();
+        for seed in 0..8 {
+            let store = simulated(&disk.after_power_loss(seed));
+            let found = store.identity().await.expect("reads").expect("is there");
+            assert!(found == b"new" || (found == b"old" && written.is_err()), "{found:?} at {n}");
+        }
+        if over {
+            break;
+        }
+    }
 }

@@ -84,7 +84,8 @@ fn look<F: Files>(shared: &Shared<F>, id: UploadId) -> Result<State, BlobError> 
     let missing = |error| missing_upload(id, error);
     let file = shared.files.open(&shared.layout.state(id)).map_err(missing)?;
     shared.files.stat(&shared.layout.data(id)).map_err(missing)?;
-    let state = State::read(&file).map_err(|error| super::storage("read an upload's state", error))?;
+    let state =
+        State::read(&file).map_err(|error| super::storage("read an upload's state", error))?;
     state.ok_or(BlobError::UnknownUpload(id))
 }
 
@@ -122,13 +123,18 @@ impl<F: Files> Session<F> {
     pub(super) fn load(shared: &Arc<Shared<F>>, id: UploadId) -> Result<Self, BlobError> {
         let checkout = shared.checkouts.take(id, Purpose::Work)?;
         let (files, layout) = (&shared.files, &shared.layout);
-        let state_file = files.open_to_write(&layout.state(id)).map_err(|error| missing_upload(id, error))?;
-        let data = files.open_to_write(&layout.data(id)).map_err(|error| missing_upload(id, error))?;
+        let state_file =
+            files.open_to_write(&layout.state(id)).map_err(|error| missing_upload(id, error))?;
+        let data =
+            files.open_to_write(&layout.data(id)).map_err(|error| missing_upload(id, error))?;
         let failed = |error| super::storage("read an upload's state", error);
-        let state = State::read(&state_file).map_err(failed)?.ok_or(BlobError::UnknownUpload(id))?;
+        let state =
+            State::read(&state_file).map_err(failed)?.ok_or(BlobError::UnknownUpload(id))?;
         let length = data.length().map_err(failed)?;
         if length < state.offset {
-            return Err(failed(io::Error::other("the upload's file is shorter than its last checkpoint")));
+            return Err(failed(io::Error::other(
+                "the upload's file is shorter than its last checkpoint",
+            )));
         }
         let hasher = match state.hasher() {
             Some(hasher) => hasher,
@@ -136,7 +142,8 @@ impl<F: Files> Session<F> {
         };
         checkout.stored(state.offset);
         let written = state.offset;
-        let session = Self { shared: Arc::clone(shared), checkout, data, state_file, state, hasher, written };
+        let session =
+            Self { shared: Arc::clone(shared), checkout, data, state_file, state, hasher, written };
         if length > session.state.offset { session.cut() } else { Ok(session) }
     }
 
@@ -173,7 +180,8 @@ impl<F: Files> Session<F> {
         }
         let next = self.state.next(self.written, &self.hasher);
         // If this write fails the older slot still counts, and the data is as it says.
-        next.write(&self.state_file).map_err(|error| super::storage("write an upload's state", error))?;
+        next.write(&self.state_file)
+            .map_err(|error| super::storage("write an upload's state", error))?;
         if let Err(error) = self.state_file.sync_data() {
             return Err(self.die("make an upload durable", error));
         }
@@ -225,23 +233,32 @@ impl<F: Files> Session<F> {
         }
         shared.listing.added(object.key);
         if let Err(error) = shared.files.remove(&shared.layout.state(self.checkout.id())) {
-            tracing::warn!(error = %error, upload.id = %self.checkout.id(), "left the state of a finished upload behind");
+            tracing::warn!(%error, upload.id = %self.checkout.id(), "left the state of a finished upload behind");
         }
         Ok(object)
     }
 
     /// Ends an upload whose content may be lost.
     fn die(self, doing: &'static str, error: io::Error) -> BlobError {
-        tracing::error!(error = %error, upload.id = %self.checkout.id(), "gave up an upload: could not {doing}");
-        self.remove();
+        give_up(&self.shared, &self.checkout, &error);
         super::storage(doing, error)
     }
 
     fn remove(self) {
-        if let Err(error) = remove_files(&self.shared, self.checkout.id()) {
-            tracing::warn!(error = %error, upload.id = %self.checkout.id(), "could not remove an upload");
-            self.checkout.bury();
-        }
+        remove_or_bury(&self.shared, &self.checkout);
+    }
+}
+
+/// Removes an upload after a sync of it failed.
+pub(super) fn give_up<F: Files>(shared: &Shared<F>, checkout: &Checkout, error: &io::Error) {
+    tracing::error!(%error, upload.id = %checkout.id(), "gave up an upload: it could not be made durable");
+    remove_or_bury(shared, checkout);
+}
+
+fn remove_or_bury<F: Files>(shared: &Shared<F>, checkout: &Checkout) {
+    if let Err(error) = remove_files(shared, checkout.id()) {
+        tracing::warn!(%error, upload.id = %checkout.id(), "could not remove an upload");
+        checkout.bury();
     }
 }
 

@@ -95,7 +95,8 @@ impl State {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unusable> {
         let (stored, tail) = sealed::unseal::<Stored>(bytes)?;
-        if tail.len() as u64 != stored.tail_length || crc32fast::hash(tail) != stored.tail_checksum {
+        if tail.len() as u64 != stored.tail_length || crc32fast::hash(tail) != stored.tail_checksum
+        {
             return Err(Unusable::Tail);
         }
         Ok(Self {

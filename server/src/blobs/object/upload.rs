@@ -62,11 +62,14 @@ pub(super) async fn look<S: Store>(
         error => storage("read an upload's state", error),
     };
     let found = shared.store.get(&shared.upload(id)).await.map_err(failed)?;
-    let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+    let version =
+        UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
     let bytes = found.bytes().await.map_err(failed)?;
     match State::decode(&bytes) {
         Ok(state) => Ok((state, version)),
-        Err(error) => Err(BlobError::Storage { doing: "read an upload's state", source: error.into() }),
+        Err(error) => {
+            Err(BlobError::Storage { doing: "read an upload's state", source: error.into() })
+        }
     }
 }
 
@@ -81,7 +84,11 @@ pub(super) async fn cancel<S: Store>(shared: &Shared<S>, id: UploadId) -> Result
 }
 
 /// Removes the parts, then the state that knows them.
-async fn remove<S: Store>(shared: &Shared<S>, id: UploadId, state: &State) -> Result<(), BlobError> {
+async fn remove<S: Store>(
+    shared: &Shared<S>,
+    id: UploadId,
+    state: &State,
+) -> Result<(), BlobError> {
     if let Some(multipart) = &state.multipart {
         let aborted = shared.store.abort_multipart(&shared.object(state.key), multipart).await;
         // Stores differ in what they say of an upload that was completed or aborted before; its
@@ -197,7 +204,8 @@ impl<S: Store> Session<S> {
             if actual != *expected {
                 let path = self.shared.object(object.key);
                 let deleted = self.shared.delete(&path).await;
-                deleted.map_err(|error| storage("remove an object with the wrong content", error))?;
+                deleted
+                    .map_err(|error| storage("remove an object with the wrong content", error))?;
                 remove(&self.shared, id, &self.state).await?;
                 return Err(BlobError::Digest { expected: *expected, actual });
             }
@@ -250,7 +258,8 @@ impl<S: Store> Session<S> {
 impl<S: Store> Shared<S> {
     async fn hash_object(&self, object: Object, algorithm: Algorithm) -> Result<Digest, BlobError> {
         let failed = |error| storage("hash an object again", error);
-        let mut stream = self.store.get(&self.object(object.key)).await.map_err(failed)?.into_stream();
+        let mut stream =
+            self.store.get(&self.object(object.key)).await.map_err(failed)?.into_stream();
         let mut hasher = Hasher::new(algorithm);
         while let Some(chunk) = stream.try_next().await.map_err(failed)? {
             hasher.update(&chunk);

@@ -120,6 +120,10 @@ fn a_real_file_system_has_some_size() {
     let directory = tempfile::tempdir().expect("a directory");
     let space = Space::of(directory.path()).expect("measured");
     assert!(space.total > 0 && space.free <= space.total);
-    let watch = SpaceWatch::start(directory.path(), Marks { soft: 0, hard: 0, ballast: 0 }, Clock::system());
+    let watch = SpaceWatch::start(
+        directory.path(),
+        Marks { soft: 0, hard: 0, ballast: 0 },
+        Clock::system(),
+    );
     assert_eq!(watch.expect("started").room(), Room::Plenty);
 }

@@ -38,7 +38,8 @@ struct Model {
 pub(super) async fn random_operations_agree_with_a_model<B: Backend>(_: &B) {
     let handle = tokio::runtime::Handle::current();
     let run = tokio::task::spawn_blocking(move || {
-        let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
+        let mut runner =
+            TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
         runner.run(&prop::collection::vec(operation(), 1..40), |operations| {
             handle.block_on(async {
                 let backend = B::new();
@@ -108,7 +109,10 @@ impl Model {
                 match process.finish(id, &digest).await {
                     Ok(object) if claim == Claim::Right => {
                         assert_eq!(object.size, content.len() as u64);
-                        assert!(self.objects.insert(object.key, content).is_none(), "a key was used again");
+                        assert!(
+                            self.objects.insert(object.key, content).is_none(),
+                            "a key was used again"
+                        );
                     }
                     Err(BlobError::Digest { .. }) if claim == Claim::Wrong => {}
                     other => panic!("{other:?}"),
@@ -124,7 +128,8 @@ impl Model {
                 let content = &self.objects[&key];
                 let (a, b) = (from.index(content.len() + 1), to.index(content.len() + 1));
                 let (from, to) = (a.min(b), a.max(b));
-                let stream = process.read(key, from as u64, (to - from) as u64).await.expect("opens");
+                let stream =
+                    process.read(key, from as u64, (to - from) as u64).await.expect("opens");
                 assert!(stream.collect().await.expect("reads") == content[from..to]);
             }
             Operation::Delete(index) => {
@@ -156,7 +161,8 @@ fn pick<K: Copy, V>(map: &BTreeMap<K, V>, index: prop::sample::Index) -> Option<
 }
 
 fn body(frames: &[Vec<u8>], breaks: bool) -> ByteStream {
-    let mut pieces: Vec<Result<Bytes, &str>> = frames.iter().cloned().map(|frame| Ok(frame.into())).collect();
+    let mut pieces: Vec<Result<Bytes, &str>> =
+        frames.iter().cloned().map(|frame| Ok(frame.into())).collect();
     if breaks {
         pieces.push(Err("the client went away"));
     }

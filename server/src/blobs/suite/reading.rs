@@ -11,7 +11,16 @@ pub(super) async fn reading_gives_exactly_the_bytes_asked_for(backend: &impl Bac
     let body = content((3 << 19) + 77);
     let key = store(&*process, &body).await.key;
     let whole = body.len();
-    let edges = [0, 1, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, (64 << 10) + (512 << 10), whole - 1, whole];
+    let edges = [
+        0,
+        1,
+        (64 << 10) - 1,
+        64 << 10,
+        (64 << 10) + 1,
+        (64 << 10) + (512 << 10),
+        whole - 1,
+        whole,
+    ];
     for from in edges {
         for to in edges.into_iter().filter(|to| *to >= from) {
             let stream = process.read(key, from as u64, (to - from) as u64).await.expect("opens");
@@ -36,7 +45,10 @@ pub(super) async fn asking_for_more_than_there_is_is_damage(backend: &impl Backe
     let key = store(&*process, b"abc").await.key;
     for (offset, length) in [(0, 4), (3, 1), (4, 0), (9, 9), (u64::MAX, 1), (1, u64::MAX)] {
         let damaged = process.read(key, offset, length).await;
-        assert!(matches!(damaged, Err(BlobError::Damaged(found)) if found == key), "{offset}+{length}");
+        assert!(
+            matches!(damaged, Err(BlobError::Damaged(found)) if found == key),
+            "{offset}+{length}"
+        );
     }
 }
 
@@ -84,7 +96,9 @@ pub(super) async fn objects_are_listed_in_ascending_order_page_by_page(backend: 
     assert_eq!(process.objects(Some(keys[30]), 5).await.expect("lists"), keys[31..36]);
 }
 
-pub(super) async fn a_walk_names_no_object_that_is_gone_and_each_that_stays(backend: &impl Backend) {
+pub(super) async fn a_walk_names_no_object_that_is_gone_and_each_that_stays(
+    backend: &impl Backend,
+) {
     let process = backend.open();
     let mut keys = Vec::new();
     for n in 0..40u8 {
@@ -111,7 +125,9 @@ pub(super) async fn a_walk_names_no_object_that_is_gone_and_each_that_stays(back
     assert_eq!(found, expected);
 }
 
-pub(super) async fn what_is_set_aside_is_out_of_sight_and_removed_when_it_is_old(backend: &impl Backend) {
+pub(super) async fn what_is_set_aside_is_out_of_sight_and_removed_when_it_is_old(
+    backend: &impl Backend,
+) {
     let process = backend.open();
     // One larger than what is copied at once.
     let bodies = [content(5), content(300_000)];

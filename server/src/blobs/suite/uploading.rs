@@ -83,9 +83,8 @@ pub(super) async fn the_offset_asked_for_must_be_the_length(backend: &impl Backe
     process.append(id, Some(0), None, ByteStream::once("abc")).await.expect("appends");
     for asked in [0, 2, 4, u64::MAX] {
         let refused = process.append(id, Some(asked), None, ByteStream::once("x")).await;
-        let right = |error| {
-            matches!(error, BlobError::Offset { asked: said, actual: 3 } if said == asked)
-        };
+        let right =
+            |error| matches!(error, BlobError::Offset { asked: said, actual: 3 } if said == asked);
         assert!(refused.is_err_and(right), "{asked}");
     }
     assert_eq!(process.append(id, Some(3), None, ByteStream::once("d")).await.expect("appends"), 4);
@@ -178,7 +177,10 @@ pub(super) async fn the_other_algorithm_is_checked_too(backend: &impl Backend) {
                 let body = content(length);
                 let id = UploadId::random();
                 process.create_upload(id, begun, Timestamp(5)).await.expect("begins");
-                process.append(id, None, None, ByteStream::once(body.clone())).await.expect("appends");
+                process
+                    .append(id, None, None, ByteStream::once(body.clone()))
+                    .await
+                    .expect("appends");
                 let object = process.finish(id, &asked.hash(&body)).await.expect("finishes");
                 assert_eq!(read(&*process, object.key).await, body);
             }
@@ -190,7 +192,10 @@ pub(super) async fn the_empty_blob_is_a_blob(backend: &impl Backend) {
     let process = backend.open();
     let untouched = begin(&*process).await;
     let appended = begin(&*process).await;
-    assert_eq!(process.append(appended, Some(0), None, ByteStream::empty()).await.expect("appends"), 0);
+    assert_eq!(
+        process.append(appended, Some(0), None, ByteStream::empty()).await.expect("appends"),
+        0
+    );
     for id in [untouched, appended] {
         let object = process.finish(id, &Algorithm::Sha256.hash(b"")).await.expect("finishes");
         assert_eq!(object.size, 0);

@@ -106,17 +106,18 @@ pub(super) enum Workspace {
         slug: String,
     },
     /// Change a workspace's settings
-    Set(WorkspaceSettings),
+    Set {
+        /// The workspace's slug
+        slug: String,
+        #[command(flatten)]
+        settings: WorkspaceSettings,
+    },
 }
 
 /// What to change of a workspace.
 #[derive(clap::Args, Clone, Debug, serde::Serialize)]
-#[group(required = true, multiple = true, id = "settings")]
+#[group(required = true, multiple = true)]
 pub(super) struct WorkspaceSettings {
-    /// The workspace's slug
-    #[arg(group = "workspace-slug")]
-    #[serde(skip)]
-    pub(super) slug: String,
     /// The display name
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]

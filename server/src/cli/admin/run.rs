@@ -82,8 +82,7 @@ impl<O: Write> Session<'_, O> {
                 let found = self.client.get(&["workspaces", &slug], &[]).await?;
                 fields(self.out, self.form, &found)
             }
-            Workspace::Set(settings) => {
-                let slug = settings.slug.clone();
+            Workspace::Set { slug, settings } => {
                 let changed = self.client.patch(&["workspaces", &slug], json!(settings)).await?;
                 fields(self.out, self.form, &changed)
             }

@@ -11,7 +11,7 @@ mod blobs;
 pub mod endpoint;
 mod manifests;
 mod query;
-pub(crate) mod range;
+pub mod range;
 mod referrers;
 mod tags;
 mod uploads;

@@ -1,0 +1,177 @@
+//! `standpipe-server admin …` against a server on a loopback port.
+
+use crate::harness::World;
+use clap::Parser as _;
+use serde_json::Value;
+use standpipe_server::auth::NewToken;
+use standpipe_server::cli::admin::{self, AdminError};
+use standpipe_server::cli::{Cli, Command};
+use standpipe_server::domain::{Caller, Change, Principal};
+
+/// A server, and the administrator's token as password.
+struct Server {
+    world: World,
+    url: String,
+    password: String,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+impl Server {
+    async fn start() -> Self {
+        let world = World::new().await;
+        let principal = Principal::User("admin".parse().expect("a name"));
+        let admin = Caller { principal, credential: None, grants: None };
+        let new = NewToken { name: "cli".to_owned(), lifetime: None };
+        let change = Change::by_server("test");
+        let made = world.app.auth.create_personal_token(&admin, &change, new).await;
+        let password = made.expect("a token").1.expose().to_owned();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let router = world.router.clone();
+        let serving = tokio::spawn(async move {
+            axum::serve(listener, router).await.expect("serving does not end by itself");
+        });
+        Self { world, url, password, serving }
+    }
+
+    async fn run(&self, words: &str) -> Result<String, AdminError> {
+        self.run_with(words, "").await
+    }
+
+    async fn run_with(&self, words: &str, input: &str) -> Result<String, AdminError> {
+        let login = ["--server", &self.url, "--password", &self.password];
+        run(&[&login[..], &words.split(' ').collect::<Vec<_>>()].concat(), input).await
+    }
+
+    async fn json(&self, words: &str) -> Value {
+        let text = self.run(&format!("--json {words}")).await.expect("it works");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+}
+
+async fn run(words: &[&str], input: &str) -> Result<String, AdminError> {
+    let words = [&["standpipe-server", "admin"], words].concat();
+    let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+    let Command::Admin(args) = cli.command else { panic!("the words begin with admin") };
+    let mut out = Vec::new();
+    admin::run(args, &mut input.as_bytes(), &mut out).await?;
+    Ok(String::from_utf8(out).expect("text"))
+}
+
+#[tokio::test]
+async fn from_nothing_to_a_push_and_back() {
+    let server = Server::start().await;
+    let said = server.run("workspace create new --name New").await.expect("made");
+    assert_eq!(said, "workspace new created\n");
+    server.run("project create new WEB").await.expect("made");
+    server.run("repository create new shop --project WEB --visibility private").await.expect("made");
+    let shown = server.run("workspace set new --create-on-push writers --default-repository shop").await;
+    assert!(shown.expect("set").contains("create_on_push        writers\n"));
+    let said = server.run("package create new shop/api --repository shop").await.expect("made");
+    assert!(said.contains("/new/shop/api:<tag>"), "{said}");
+    let said = server.run("permission set new shop ann write").await.expect("given");
+    assert_eq!(said, "ann has the role write on new/shop\n");
+    let listed = server.run("permission list new shop").await.expect("listed");
+    assert_eq!(listed, "USERNAME  ROLE\nann       write\n");
+
+    let said = server.run("token create new shop ci --lifetime 3600").await.expect("made");
+    let host = server.url.trim_start_matches("http://");
+    assert!(said.contains(&format!("docker login --username pipeline --password-stdin {host}")));
+    let token = said.split_whitespace().find(|word| word.starts_with("sp_")).expect("a token");
+    let build = server.world.holder(&format!("Bearer {token}"));
+    let pushed = build.push_image("new/shop/api", "1.0", "layer").await;
+
+    let tags = server.json("tag list new shop/api").await;
+    assert_eq!(tags["items"][0]["digest"], pushed.digest());
+    let history = server.run("history new shop/api --tag 1.0").await.expect("shown");
+    assert!(history.contains("created") && history.contains(&pushed.digest()), "{history}");
+    server.run("tag delete new shop/api 1.0").await.expect("deleted");
+    assert_eq!(server.json("tag list new shop/api").await["items"], Value::Array(Vec::new()));
+    let tokens = server.json("token list new shop").await;
+    let id = tokens["items"][0]["id"].as_str().expect("an id");
+    server.run(&format!("token revoke new shop {id}")).await.expect("revoked");
+    let _ = build.get("/v2/new/shop/api/tags/list").await.expect(401);
+    server.run("package delete new shop/api").await.expect("deleted");
+    server.run("permission remove new shop ann").await.expect("taken");
+    server.run("repository delete new shop").await.expect("deleted");
+    let listed = server.run("repository list new").await.expect("listed");
+    assert_eq!(listed, "SLUG  NAME  PROJECT  VISIBILITY\n");
+}
+
+#[tokio::test]
+async fn users_are_made_changed_and_switched_off() {
+    let server = Server::start().await;
+    let said = server.run("user create dora").await.expect("made");
+    let password = said.trim().rsplit(' ').next().expect("a password").to_owned();
+    assert_eq!(password.len(), 29, "{said}");
+    let as_dora = async |password: &str, words: &[&str], input: &str| {
+        let login = ["--server", &server.url, "--username", "dora", "--password", password];
+        run(&[&login[..], words].concat(), input).await
+    };
+    as_dora(&password, &["workspace", "list"], "").await.expect("she may log in");
+    let change = ["user", "password", "dora", "--new-password-stdin"];
+    as_dora(&password, &change, "her own password\n").await.expect("changed");
+    let old = as_dora(&password, &["workspace", "list"], "").await;
+    let words = old.expect_err("the old one is over").to_string();
+    assert_eq!(words, "the credential is not valid (logged in as dora)");
+    let from_stdin = ["--server", &server.url, "--username", "dora", "--password-stdin", "workspace", "list"];
+    run(&from_stdin, "her own password\n").await.expect("the new one works");
+    server.run("user disable dora").await.expect("switched off");
+    assert!(as_dora("her own password", &["workspace", "list"], "").await.is_err());
+    server.run("user enable dora").await.expect("switched on");
+    let listed = server.run("user list").await.expect("listed");
+    assert!(listed.contains("dora      false           false"), "{listed}");
+}
+
+#[tokio::test]
+async fn what_goes_wrong_is_said_in_one_sentence() {
+    let server = Server::start().await;
+    let said = async |words: &str| server.run(words).await.expect_err("refused").to_string();
+    assert_eq!(said("workspace create acme").await, "workspace acme exists already");
+    assert_eq!(said("workspace show nothing").await, "there is no workspace nothing");
+    assert_eq!(said("tag list acme nothing").await, "there is no package nothing in acme");
+    assert!(said("workspace create UPPER").await.starts_with("slug: "));
+    assert!(said("user create x --new-password short").await.starts_with("password: "));
+    assert_eq!(said("workspace show ..").await, "a name must not be empty, '.' or '..'");
+    assert!(said("repository delete acme shop").await.contains("delete them first"));
+
+    let none = run(&["--server", &server.url, "--password-stdin", "workspace", "list"], "\n").await;
+    assert!(matches!(none, Err(AdminError::Password(_))));
+    let strange = run(&["--server", "localhost:5000", "--password", "x", "workspace", "list"], "").await;
+    assert!(matches!(strange, Err(AdminError::Address(_))));
+    // A port that was free a moment ago and that nobody listens on.
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", free.local_addr().expect("an address"));
+    drop(free);
+    let nobody = run(&["--server", &url, "--password", "x", "workspace", "list"], "").await;
+    let words = nobody.expect_err("nobody there").to_string();
+    assert!(words.ends_with("cannot be reached; is the server running there?"), "{words}");
+}
+
+#[tokio::test]
+async fn a_server_of_another_kind_is_recognised() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let router = axum::Router::new().fallback(async || "<html>hello</html>");
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let refused = run(&["--server", &url, "--password", "x", "workspace", "list"], "").await;
+    assert!(matches!(refused, Err(AdminError::NotStandpipe { .. })));
+    serving.abort();
+}
+
+#[test]
+fn neither_help_nor_debug_output_shows_a_password() {
+    let words = ["standpipe-server", "admin", "--password", "canary-4711", "workspace", "list"];
+    let cli = Cli::try_parse_from(words).expect("legal");
+    assert!(!format!("{cli:?}").contains("canary"));
+    let clash = ["standpipe-server", "admin", "user", "create", "x", "--password-stdin", "--new-password-stdin"];
+    assert!(Cli::try_parse_from(clash).is_err(), "there is one standard input");
+    let nothing = ["standpipe-server", "admin", "workspace", "set", "acme"];
+    assert!(Cli::try_parse_from(nothing).is_err(), "nothing to set");
+}

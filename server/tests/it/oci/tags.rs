@@ -1,0 +1,63 @@
+//! The list of tags.
+
+use crate::harness::{Answer, Client, World};
+use serde_json::json;
+
+async fn tagged(tags: &[&str]) -> (World, Client) {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    for tag in tags {
+        let _ = ann.push_image("acme/shop", tag, "one").await;
+    }
+    (world, ann)
+}
+
+fn tags(answer: &Answer) -> Vec<String> {
+    serde_json::from_value(answer.json()["tags"].clone()).expect("a list of tags")
+}
+
+#[tokio::test]
+async fn all_tags_are_listed_in_order() {
+    let (_world, ann) = tagged(&["v2", "latest", "V1", "v10"]).await;
+    let answer = ann.get("/v2/acme/shop/tags/list").await.expect(200);
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.json(), json!({ "name": "acme/shop", "tags": ["V1", "latest", "v10", "v2"] }));
+    assert_eq!(answer.header("link"), "");
+    let empty = ann.get("/v2/acme/shop-web/tags/list").await.expect(200);
+    assert_eq!(empty.json(), json!({ "name": "acme/shop-web", "tags": [] }));
+}
+
+#[tokio::test]
+async fn pages_lead_through_the_whole_list() {
+    let (_world, ann) = tagged(&["a", "b", "c", "d", "e"]).await;
+    let mut path = "/v2/acme/shop/tags/list?n=2".to_owned();
+    let mut pages = Vec::new();
+    loop {
+        let page = ann.get(&path).await.expect(200);
+        pages.push(tags(&page));
+        let Some(next) = page.header("link").strip_suffix(">; rel=\"next\"") else { break };
+        path = next.strip_prefix('<').expect("a link").to_owned();
+        assert!(path.starts_with("/v2/acme/shop/tags/list?n=2&last="), "{path}");
+    }
+    assert_eq!(pages, [vec!["a", "b"], vec!["c", "d"], vec!["e"]]);
+    // Exactly as many as there are: there is no next page.
+    assert_eq!(ann.get("/v2/acme/shop/tags/list?n=5").await.expect(200).header("link"), "");
+    // A tag need not exist to begin after it.
+    let after = ann.get("/v2/acme/shop/tags/list?last=bb&n=1").await.expect(200);
+    assert_eq!(tags(&after), ["c"]);
+    assert_eq!(tags(&ann.get("/v2/acme/shop/tags/list?last=e").await.expect(200)), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_count_is_bounded_and_checked() {
+    let (_world, ann) = tagged(&["a", "b"]).await;
+    let none = ann.get("/v2/acme/shop/tags/list?n=0").await.expect(200);
+    assert_eq!((tags(&none), none.header("link")), (Vec::new(), ""));
+    for huge in ["1000000000", "9223372036854775808", "99999999999999999999999999"] {
+        let answer = ann.get(&format!("/v2/acme/shop/tags/list?n={huge}")).await.expect(200);
+        assert_eq!(tags(&answer), ["a", "b"], "{huge}");
+    }
+    for bad in ["n=-1", "n=abc", "n=", "n=1&n=1", "last=a&last=b"] {
+        let _ = ann.get(&format!("/v2/acme/shop/tags/list?{bad}")).await.refused(400, "UNSUPPORTED");
+    }
+}

@@ -1,0 +1,155 @@
+//! The token endpoint, as docker, containerd and others use it.
+
+use crate::harness::{Answer, Client, World};
+use axum::http::Method;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use standpipe_server::auth::{NewAccount, Secret};
+use standpipe_server::domain::{Caller, Change, Principal};
+
+const PASSWORD: &str = "correct horse";
+
+/// Somebody with a password, who reads `acme/shop`.
+async fn with_password(world: &World) -> Client {
+    let principal = Principal::User("admin".parse().expect("a name"));
+    let admin = Caller { principal, credential: None, grants: None };
+    let proof = world.app.registry.instance_admin(&admin).await.expect("the administrator");
+    let username = "dora".parse().expect("a name");
+    let password = Secret::new(PASSWORD.to_owned());
+    let new = NewAccount { username, password, instance_admin: false };
+    let made = world.app.auth.create_account(proof, &Change::by_server("test"), new).await;
+    made.expect("a new account");
+    world.grant("acme", "shop", "dora", standpipe_server::domain::Role::Read).await;
+    world.holder(&basic("dora", PASSWORD))
+}
+
+fn basic(username: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+}
+
+async fn form(client: &Client, body: &str) -> Answer {
+    let kind = [("content-type", "application/x-www-form-urlencoded")];
+    client.send(Method::POST, "/token", &kind, body.to_owned()).await
+}
+
+#[tokio::test]
+async fn docker_login_gets_a_token_for_what_is_asked_and_allowed() {
+    let world = World::new().await;
+    let dora = with_password(&world).await;
+    let path = "/token?account=dora&client_id=docker&offline_token=true&service=standpipe\
+        &scope=repository%3Aacme%2Fshop%3Apull%2Cpush&scope=repository:acme/vault:pull";
+    let answer = dora.get(path).await.expect(200);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    let body = answer.json();
+    assert_eq!(body["token"], body["access_token"]);
+    assert_eq!(body["expires_in"], 300);
+    assert_eq!(body["issued_at"], "2027-01-15T08:00:00.000Z");
+    assert_eq!(body["scope"], "repository:acme/shop:pull");
+    assert!(body.get("refresh_token").is_none());
+    let bearer = world.holder(&format!("Bearer {}", body["token"].as_str().expect("a token")));
+    let _ = bearer.get("/v2/").await.expect(200);
+    let _ = bearer.get("/v2/acme/shop/tags/list").await.expect(200);
+    let _ = bearer.post("/v2/acme/shop/blobs/uploads/").await.refused(403, "DENIED");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_401_with_a_basic_challenge_by_get_and_by_post() {
+    let world = World::new().await;
+    let _ = with_password(&world).await;
+    let wrong = world.holder(&basic("dora", "wrong password"));
+    let refused = wrong.get("/token?service=standpipe").await.refused(401, "UNAUTHORIZED");
+    assert_eq!(refused.header("www-authenticate"), "Basic realm=\"Standpipe\"");
+    let body = "grant_type=password&service=standpipe&username=dora&password=wrong%20password";
+    let refused = form(&world.anonymous(), body).await.refused(401, "UNAUTHORIZED");
+    assert_eq!(refused.header("www-authenticate"), "Basic realm=\"Standpipe\"");
+    assert!(!refused.text().contains("wrong password"));
+    // Never as if nobody had logged in, not even for what is public.
+    let public = wrong.get("/token?service=standpipe&scope=repository:acme/site:pull").await;
+    let _ = public.refused(401, "UNAUTHORIZED");
+}
+
+#[tokio::test]
+async fn containerd_posts_a_form() {
+    let world = World::new().await;
+    let _ = with_password(&world).await;
+    let body = "client_id=containerd-client&grant_type=password&service=standpipe&username=dora\
+        &password=correct+horse&scope=repository%3Aacme%2Fshop%3Apull+repository%3Aacme%2Fsite%3Apull";
+    let answer = form(&world.anonymous(), body).await.expect(200).json();
+    assert_eq!(answer["scope"], "repository:acme/shop:pull repository:acme/site:pull");
+    assert_eq!(answer["expires_in"], 300);
+    assert!(answer["access_token"].is_string());
+}
+
+#[tokio::test]
+async fn what_is_not_supported_or_not_whole_says_so() {
+    let world = World::new().await;
+    let nobody = world.anonymous();
+    for body in [
+        "grant_type=refresh_token&refresh_token=x&service=standpipe",
+        "service=standpipe",
+        "grant_type=password&service=standpipe&username=dora",
+        "",
+    ] {
+        let _ = form(&nobody, body).await.refused(400, "UNSUPPORTED");
+    }
+    let json = [("content-type", "application/json")];
+    let _ = nobody.send(Method::POST, "/token", &json, "{}").await.refused(415, "UNSUPPORTED");
+    let long = format!("grant_type=password&scope={}", "x".repeat(65 << 10));
+    let _ = form(&nobody, &long).await.refused(413, "UNSUPPORTED");
+    let _ = nobody.get("/token?service=another").await.refused(400, "UNSUPPORTED");
+    let many = "scope=repository:acme/site:pull&".repeat(51);
+    let _ = nobody.get(&format!("/token?{many}")).await.refused(400, "UNSUPPORTED");
+    let _ = nobody.delete("/token").await.expect(405);
+}
+
+#[tokio::test]
+async fn the_anonymous_may_pull_what_is_public_and_nothing_else() {
+    let world = World::new().await;
+    let path = "/token?service=standpipe&scope=repository:acme/site:pull,push,delete\
+        &scope=repository:acme/shop:pull&scope=repository:acme/nothing:pull&scope=registry:catalog:*";
+    let answer = world.anonymous().get(path).await.expect(200).json();
+    assert_eq!(answer["scope"], "repository:acme/site:pull");
+    let bearer = world.holder(&format!("Bearer {}", answer["token"].as_str().expect("a token")));
+    let _ = bearer.get("/v2/acme/site/tags/list").await.expect(200);
+    let _ = bearer.post("/v2/acme/site/blobs/uploads/").await.refused(401, "UNAUTHORIZED");
+    let _ = bearer.get("/v2/acme/shop/tags/list").await.refused(401, "UNAUTHORIZED");
+}
+
+#[tokio::test]
+async fn a_pipeline_token_is_a_password_for_any_user_name() {
+    let world = World::new().await;
+    let principal = Principal::User("admin".parse().expect("a name"));
+    let admin = Caller { principal, credential: None, grants: None };
+    let (acme, shop) = ("acme".parse().expect("a slug"), "shop".parse().expect("a slug"));
+    let manage = standpipe_server::domain::Action::Manage;
+    let access = world.app.registry.repository_for(&admin, &acme, &shop, manage).await;
+    let new = standpipe_server::auth::NewToken { name: "ci".to_owned(), lifetime: None };
+    let change = Change::by_server("test");
+    let access = access.expect("access");
+    let (view, token) =
+        world.app.auth.create_pipeline_token(&access, &change, new).await.expect("a token");
+    let build = world.holder(&basic("x-token-auth", token.expose()));
+    let path = "/token?service=standpipe&scope=repository:acme/shop:pull,push\
+        &scope=repository:acme/vault:pull";
+    let answer = build.get(path).await.expect(200).json();
+    assert_eq!(answer["scope"], "repository:acme/shop:pull,push");
+    let bearer = world.holder(&format!("Bearer {}", answer["token"].as_str().expect("a token")));
+    let _ = bearer.get("/v2/acme/shop/tags/list").await.expect(200);
+    // Revoked means revoked, also for tokens that were fetched before.
+    world.app.auth.revoke_pipeline_token(&access, &change, &view.id).await.expect("revoked");
+    let refused = bearer.get("/v2/acme/shop/tags/list").await.refused(401, "UNAUTHORIZED");
+    assert!(refused.header("www-authenticate").contains("error=\"invalid_token\""));
+    let _ = build.get(path).await.refused(401, "UNAUTHORIZED");
+}
+
+#[tokio::test]
+async fn a_registry_token_fetches_no_other_and_two_credentials_are_none() {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    let narrowed = world.narrowed(&ann, &["repository:acme/shop:pull"]).await;
+    let path = "/token?service=standpipe&scope=repository:acme/shop:pull,push";
+    let _ = narrowed.get(path).await.refused(401, "UNAUTHORIZED");
+    let twice = [("authorization", "Basic YTpi")];
+    let refused = ann.send(Method::GET, path, &twice, axum::body::Body::empty()).await;
+    let _ = refused.refused(401, "UNAUTHORIZED");
+}
