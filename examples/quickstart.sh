@@ -182,6 +182,10 @@ cat <<TEXT
     Data      $data (removed at the end; a server of your own keeps it: see README.md)
 TEXT
 
+if [ -n "$dockerd_pid" ]; then
+    printf '\n    In another terminal, first:  export DOCKER_HOST=%s\n' "$DOCKER_HOST"
+fi
+
 if [ "$once" = no ]; then
     say "serving until Ctrl-C"
     wait "$server_pid" || fail "the server ended:" "$(tail -n 5 "$work/server.log")"

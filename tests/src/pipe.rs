@@ -68,7 +68,7 @@ impl PipeRun {
     /// Runs the pipe to its end.
     ///
     /// # Panics
-    /// When it cannot be started or does not end within [`LIMIT`].
+    /// When it cannot be started or does not end within twenty minutes.
     pub async fn finish(self) -> PipeOutcome {
         let folder = self.folder;
         let output = |name: &str| {

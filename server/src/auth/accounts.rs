@@ -64,7 +64,9 @@ impl Authenticator {
         }
         let invented = match given {
             Some(_) => None,
-            None => Some(Secret::generate().map_err(|error| RegistryError::Unavailable(Box::new(error)))?),
+            None => Some(
+                Secret::generate().map_err(|error| RegistryError::Unavailable(Box::new(error)))?,
+            ),
         };
         // One of the two is there: the second is made exactly when the first is not.
         let Some(chosen) = given.or_else(|| invented.clone()) else { return Ok(None) };

@@ -72,7 +72,8 @@ mod tests {
 
     #[test]
     fn schemes_are_read_in_any_case_and_padding_may_be_missing() {
-        for header in ["BASIC YTpi", "basic YTpi", "Basic  YTpi", "Basic YTpiYw==", "Basic YTpiYw"] {
+        for header in ["BASIC YTpi", "basic YTpi", "Basic  YTpi", "Basic YTpiYw==", "Basic YTpiYw"]
+        {
             assert!(matches!(parse(header), Some(Credential::Basic { .. })), "{header}");
         }
         assert_eq!(parse("bearer x"), Some(Credential::Bearer(Secret::new("x".to_owned()))));
@@ -80,7 +81,9 @@ mod tests {
 
     #[test]
     fn half_a_credential_is_none() {
-        for header in ["", "Basic", "Basic ", "Basic !!", "Basic YWI=", "Bearer", "Bearer ", "Digest x"] {
+        for header in
+            ["", "Basic", "Basic ", "Basic !!", "Basic YWI=", "Bearer", "Bearer ", "Digest x"]
+        {
             assert_eq!(parse(header), None, "{header}");
         }
         assert_eq!(parse(&format!("Bearer {}", "x".repeat(20_000))), None);

@@ -79,7 +79,8 @@ impl Guard {
 
     /// The secret was wrong.
     pub(super) fn failed(&self, attempt: &Attempt, now: Timestamp) {
-        let secret = attempt.secret.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        let secret =
+            attempt.secret.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
         let mut watched = self.lock();
         for key in attempt.watched() {
             if !watched.contains_key(&key) {
@@ -176,7 +177,8 @@ fn make_room(watched: &mut HashMap<Watched, Failures>, now: Timestamp) {
     }
     watched.retain(|_, failures| !failures.is_stale(now));
     while watched.len() >= MOST_WATCHED {
-        let least = watched.iter().min_by_key(|(_, failures)| (failures.wrong.len(), failures.last));
+        let least =
+            watched.iter().min_by_key(|(_, failures)| (failures.wrong.len(), failures.last));
         let Some(key) = least.map(|(key, _)| *key) else { return };
         watched.remove(&key);
     }
@@ -262,7 +264,11 @@ mod tests {
         for account in 0..40 {
             guard.failed(&from("::ffff:127.0.0.1", account), second(10));
         }
-        assert_eq!(guard.admit(&from("127.0.0.1", 99), second(10)), Ok(()), "loopback is no source");
+        assert_eq!(
+            guard.admit(&from("127.0.0.1", 99), second(10)),
+            Ok(()),
+            "loopback is no source"
+        );
     }
 
     #[test]

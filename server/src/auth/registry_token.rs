@@ -102,7 +102,8 @@ impl TokenSigner {
         seconds: u64,
     ) -> Result<Self, AuthError> {
         let stored = stored_keys(metadata).await?;
-        let keys = stored.pkcs8.iter().map(|pkcs8| Key::read(pkcs8)).collect::<Result<Vec<_>, _>>()?;
+        let keys =
+            stored.pkcs8.iter().map(|pkcs8| Key::read(pkcs8)).collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {
             return Err(AuthError::unavailable(MetadataError::Corrupt(StoredKeys::NAME)));
         }

@@ -74,7 +74,10 @@ fn a_token_of_another_key_or_service_is_not_ours() {
     let other_service = TokenSigner { service: "other".to_owned(), ..signer("standpipe") };
     let ours = TokenSigner { keys: other_service.keys, ..ours };
     let foreign = TokenSigner { service: "other".to_owned(), seconds: 300, keys: Vec::new() };
-    let foreign = TokenSigner { keys: vec![Key::read(ours.keys[0].signing.as_bytes()).expect("a key")], ..foreign };
+    let foreign = TokenSigner {
+        keys: vec![Key::read(ours.keys[0].signing.as_bytes()).expect("a key")],
+        ..foreign
+    };
     assert!(matches!(ours.verify(&sign(&foreign), NOW), Err(AuthError::Invalid)));
 }
 

@@ -101,17 +101,18 @@ mod tests {
 
     fn grants() -> impl Strategy<Value = Vec<Grant>> {
         let rights = (any::<bool>(), any::<bool>(), any::<bool>())
-            .prop_filter("something is asked for", |(pull, push, delete)| *pull || *push || *delete);
-        proptest::collection::btree_map("[a-z]{1,5}/[a-z]{1,5}(/[a-z]{1,3})?", rights, 0..10).prop_map(
-            |map| {
+            .prop_filter("something is asked for", |(pull, push, delete)| {
+                *pull || *push || *delete
+            });
+        proptest::collection::btree_map("[a-z]{1,5}/[a-z]{1,5}(/[a-z]{1,3})?", rights, 0..10)
+            .prop_map(|map| {
                 map.into_iter()
                     .map(|(name, (pull, push, delete))| {
                         let name = name.parse().expect("of the grammar");
                         Grant { name, pull, push, delete }
                     })
                     .collect()
-            },
-        )
+            })
     }
 
     proptest! {
@@ -134,9 +135,18 @@ mod tests {
     #[test]
     fn types_and_actions_that_are_unknown_are_ignored() {
         for scope in [
-            "registry:catalog:*", "repository:*:pull", "repository:a/b:", "repository:a/b:fly",
-            "repository:a/b", "repository", "", ":::", "repository:host:5000/a/b:pull",
-            "package:a/b:pull", "repository:a/b/../c:pull", "repository:A/b:pull",
+            "registry:catalog:*",
+            "repository:*:pull",
+            "repository:a/b:",
+            "repository:a/b:fly",
+            "repository:a/b",
+            "repository",
+            "",
+            ":::",
+            "repository:host:5000/a/b:pull",
+            "package:a/b:pull",
+            "repository:a/b/../c:pull",
+            "repository:A/b:pull",
         ] {
             assert_eq!(parse([scope]), Ok(Vec::new()), "{scope}");
         }

@@ -118,7 +118,9 @@ async fn the_first_administrator_gets_the_given_password_or_a_new_one() {
     let login = world.auth.caller(Some(&basic("admin", invented.expose()))).await.expect("right");
     assert_eq!(login.principal, Principal::User("admin".parse().expect("a name")));
     // Later starts change nothing, whatever they are given.
-    assert!(world.auth.ensure_admin(Some(secret("other-password"))).await.expect("there").is_none());
+    assert!(
+        world.auth.ensure_admin(Some(secret("other-password"))).await.expect("there").is_none()
+    );
     assert!(world.auth.caller(Some(&basic("admin", "other-password"))).await.is_err());
 }
 
@@ -154,10 +156,13 @@ async fn a_changed_password_ends_the_old_one_and_its_registry_tokens_at_once() {
     let bearer = world.bearer(&old, "repository:acme/shop:pull").await;
     assert!(world.auth.caller(Some(&bearer)).await.is_ok());
     let ann = world.auth.caller(Some(&old)).await.expect("right");
-    let wrong = world.auth.change_own_password(&ann, &change(), secret("wrong-password"), &secret("new-password"));
-    assert!(matches!(wrong.await, Err(RegistryError::Invalid { field: "current_password", .. })));
-    let right = world.auth.change_own_password(&ann, &change(), secret("ann-password"), &secret("new-password"));
-    right.await.expect("changed");
+    let set = async |current: &str| {
+        let (current, new) = (secret(current), secret("new-password"));
+        world.auth.change_own_password(&ann, &change(), current, &new).await
+    };
+    let wrong = set("wrong-password").await;
+    assert!(matches!(wrong, Err(RegistryError::Invalid { field: "current_password", .. })));
+    set("ann-password").await.expect("changed");
     // The old password was remembered as right a moment ago; that must not help.
     assert!(matches!(world.auth.caller(Some(&old)).await, Err(AuthError::Invalid)));
     assert!(matches!(world.auth.caller(Some(&bearer)).await, Err(AuthError::Invalid)));
@@ -204,7 +209,8 @@ async fn the_last_administrator_stays() {
     assert!(matches!(update("admin", off()).await, Err(RegistryError::Invalid { .. })));
     assert!(matches!(update("admin", demoted).await, Err(RegistryError::Invalid { .. })));
     assert!(update("ann", off()).await.is_ok(), "anybody else may go");
-    let promoted = AccountChanges { instance_admin: Some(true), disabled: Some(false), password: None };
+    let promoted =
+        AccountChanges { instance_admin: Some(true), disabled: Some(false), password: None };
     update("ann", promoted).await.expect("changed");
     assert!(update("admin", off()).await.is_ok());
     let missing = update("nobody", off()).await;

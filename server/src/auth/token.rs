@@ -73,7 +73,9 @@ pub(super) fn mint(subject: &TokenSubject) -> Result<Minted, NoRandomness> {
 pub(super) fn owner_prefix(subject: &TokenSubject) -> String {
     let owner = match subject {
         TokenSubject::User { username } => format!("user:{username}"),
-        TokenSubject::Pipeline { workspace, repository } => format!("pipeline:{workspace}:{repository}"),
+        TokenSubject::Pipeline { workspace, repository } => {
+            format!("pipeline:{workspace}:{repository}")
+        }
     };
     hex(&Sha256::digest(owner)[..OWNER_BYTES])
 }

@@ -135,8 +135,8 @@ impl Authenticator {
         let lifetime = new.lifetime.unwrap_or(DEFAULT_LIFETIME);
         check_lifetime(lifetime)?;
         self.sweep(change, &subject).await?;
-        let minted = token::mint(&subject)
-            .map_err(|error| RegistryError::Unavailable(Box::new(error)))?;
+        let minted =
+            token::mint(&subject).map_err(|error| RegistryError::Unavailable(Box::new(error)))?;
         let now = self.0.registry.clock().now();
         let stored = Token {
             name: new.name,
@@ -205,7 +205,8 @@ impl Authenticator {
     ) -> Result<Vec<(String, u64, Token)>> {
         let prefix = token::owner_prefix(subject);
         let page = Page { after, limit };
-        let found = self.0.registry.metadata().documents(DocumentKind::Token, &prefix, page).await?;
+        let found =
+            self.0.registry.metadata().documents(DocumentKind::Token, &prefix, page).await?;
         let read = |found: crate::metadata::Document| {
             Ok((found.key, found.version, Token::decode(&found.body)?))
         };

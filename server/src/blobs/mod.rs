@@ -74,7 +74,7 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
     /// has another algorithm than the upload was begun with.
     async fn finish(&self, id: UploadId, expected: &Digest) -> Result<Object, BlobError>;
 
-    /// Ends an upload and frees its space.
+    /// Ends an upload and frees its space. One that is not there has ended.
     async fn cancel_upload(&self, id: UploadId) -> Result<(), BlobError>;
 
     /// All uploads, in no particular order.

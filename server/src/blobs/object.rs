@@ -17,7 +17,10 @@
 //! lifecycle rule should end multipart uploads that are older than a few days, for those that a crash
 //! left without a state.
 //!
-//! Memory: a body holds one part and three pieces of 1 MiB. This file must not know metadata or HTTP.
+//! A request that failed may still have been carried out, so after each finish the store is asked what
+//! is under the key.
+//!
+//! Memory: a body holds one part and three pieces of 512 KiB. This file must not know metadata or HTTP.
 
 mod state;
 mod upload;
@@ -379,3 +382,6 @@ fn missing_object(key: ObjectKey, error: Error) -> BlobError {
 fn storage(doing: &'static str, error: Error) -> BlobError {
     BlobError::Storage { doing, source: Box::new(error) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,6 +180,12 @@ impl SpaceWatch {
         }
     }
 
+    /// Measures now, whenever the last time was: for a caller that was just told the disk is full.
+    pub fn measure_now(&self) {
+        self.0.due.store(0, Ordering::Relaxed);
+        let _room = self.room();
+    }
+
     /// Puts the ballast back on a thread of its own: where files cannot be allocated at once it is
     /// written out, and a request should not wait for that.
     fn restore_ballast_aside(&self, space: Space) {

@@ -23,6 +23,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Threads for files and password hashing. Each is used for one operation at a time and none waits
+/// for the network, so few are enough; more would each keep memory of their own (with tokio's default
+/// of 512, eight pulls of 256 MiB made the process 70 MiB larger).
+const BLOCKING_THREADS: usize = 8;
 /// How long a start waits for the sweep before it opens the port.
 const WAIT_FOR_SWEEP: Duration = Duration::from_secs(1);
 
@@ -73,7 +77,10 @@ pub enum ServeError {
 /// [`ServeError`].
 pub(super) fn run(loaded: Loaded) -> Result<(), ServeError> {
     telemetry::init(&loaded.config.log.filter, loaded.config.log.format)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()?;
     runtime.block_on(start(loaded))
 }
 

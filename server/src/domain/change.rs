@@ -41,6 +41,28 @@ impl Change {
     }
 }
 
+/// Undoes the pipe's `%XX`, which keeps spaces and other letters out of the words. What is not
+/// escaped that way, or would be a control character, stays as it is.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let code = tail.get(..2).and_then(|code| std::str::from_utf8(code).ok());
+        let byte = code.and_then(|code| u8::from_str_radix(code, 16).ok());
+        match byte {
+            Some(byte) if first == b'%' && !byte.is_ascii_control() => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            _ => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// The longest user agent kept, in characters.
 const LONGEST_USER_AGENT: usize = 256;
 
@@ -64,7 +86,7 @@ impl Origin {
                     "pipeline" => &mut origin.pipeline,
                     _ => continue,
                 };
-                *slot = Some(value.to_owned());
+                *slot = Some(unescape(value));
             }
         }
         origin.user_agent = Some(clean);
@@ -85,6 +107,13 @@ mod tests {
         assert_eq!(origin.commit.as_deref(), Some("abc"));
         assert_eq!(origin.branch.as_deref(), Some("feature/x"));
         assert_eq!(origin.pipeline.as_deref(), Some("{1-2}"));
+    }
+
+    #[test]
+    fn what_the_pipe_escaped_is_read_back() {
+        let agent = "standpipe-pipe/0.1.0 branch/f%C3%BCr%20x%0A%zz%2";
+        let origin = Origin::from_user_agent(Some(agent));
+        assert_eq!(origin.branch.as_deref(), Some("für x%0A%zz%2"));
     }
 
     #[test]

@@ -67,12 +67,13 @@ impl Seen {
             end -= 1;
         }
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let scheme = text(header::AUTHORIZATION).and_then(|value| value.split(' ').next());
+        let scheme = request.headers().get(header::AUTHORIZATION);
+        let scheme = scheme.and_then(|value| value.as_bytes().split(|byte| *byte == b' ').next());
         Self {
             method: request.method().clone(),
             path: path[..end].to_owned(),
             agent: text(header::USER_AGENT).map(|agent| agent.chars().take(128).collect()),
-            bearer: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")),
+            bearer: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer")),
             registry: path == "/v2" || path.starts_with("/v2/"),
             peer: peer(request.extensions()),
         }
@@ -100,7 +101,6 @@ impl Seen {
             actor = context.actor(),
             agent = self.agent,
             peer = self.peer.map(tracing::field::display),
-            request.id = context.id(),
             "{method} {path} {status}"
         );
     }
@@ -186,7 +186,9 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
         Ok(value) => {
             headers.insert(name, value);
         }
-        Err(_) => tracing::warn!(header = %name, "a header was left out because its value is not legal"),
+        Err(_) => {
+            tracing::warn!(header = %name, "a header was left out because its value is not legal")
+        }
     }
 }
 

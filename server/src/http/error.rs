@@ -7,75 +7,16 @@
 //! An [`OciError`] or [`ApiError`] becomes a response without a body that carries its [`Problem`];
 //! the boundary writes the body, because only there the request id and the challenge are known.
 
+mod code;
+
+pub use code::Code;
+
 use crate::auth::AuthError;
 use crate::registry::RegistryError;
 use crate::registry::error::NotCreated;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::error::Error;
-
-/// Error codes of `/v2/` (distribution-spec, "Error Codes"; `UNAVAILABLE` and `UNKNOWN` are the
-/// first implementation's words for what the specification has none for).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    /// The package has no such blob.
-    BlobUnknown,
-    /// The upload cannot go on like that.
-    BlobUploadInvalid,
-    /// There is no such upload.
-    BlobUploadUnknown,
-    /// The role does not suffice.
-    Denied,
-    /// Not a digest, or not the content's.
-    DigestInvalid,
-    /// The manifest names content that is not there.
-    ManifestBlobUnknown,
-    /// The manifest is not admitted.
-    ManifestInvalid,
-    /// The package has no such manifest.
-    ManifestUnknown,
-    /// Not a name.
-    NameInvalid,
-    /// No such package.
-    NameUnknown,
-    /// A size is wrong.
-    SizeInvalid,
-    /// Too many requests.
-    TooManyRequests,
-    /// Log in, or get a better token.
-    Unauthorized,
-    /// Not now.
-    Unavailable,
-    /// The server's own fault.
-    Unknown,
-    /// Not something this server does.
-    Unsupported,
-}
-
-impl Code {
-    /// The code as it is sent.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BlobUnknown => "BLOB_UNKNOWN",
-            Self::BlobUploadInvalid => "BLOB_UPLOAD_INVALID",
-            Self::BlobUploadUnknown => "BLOB_UPLOAD_UNKNOWN",
-            Self::Denied => "DENIED",
-            Self::DigestInvalid => "DIGEST_INVALID",
-            Self::ManifestBlobUnknown => "MANIFEST_BLOB_UNKNOWN",
-            Self::ManifestInvalid => "MANIFEST_INVALID",
-            Self::ManifestUnknown => "MANIFEST_UNKNOWN",
-            Self::NameInvalid => "NAME_INVALID",
-            Self::NameUnknown => "NAME_UNKNOWN",
-            Self::SizeInvalid => "SIZE_INVALID",
-            Self::TooManyRequests => "TOOMANYREQUESTS",
-            Self::Unauthorized => "UNAUTHORIZED",
-            Self::Unavailable => "UNAVAILABLE",
-            Self::Unknown => "UNKNOWN",
-            Self::Unsupported => "UNSUPPORTED",
-        }
-    }
-}
 
 /// What a client has to do about its credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,7 +109,9 @@ fn row(error: &RegistryError) -> Problem {
         E::Busy => (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "busy"),
         E::ChangedMeanwhile(_) => (StatusCode::CONFLICT, Code::Denied, "changed-meanwhile"),
         E::Denied(_) => (StatusCode::FORBIDDEN, Code::Denied, "role-too-small"),
-        E::DigestMismatch { .. } => (StatusCode::BAD_REQUEST, Code::DigestInvalid, "digest-mismatch"),
+        E::DigestMismatch { .. } => {
+            (StatusCode::BAD_REQUEST, Code::DigestInvalid, "digest-mismatch")
+        }
         E::HasPackages(_) => (StatusCode::CONFLICT, Code::Denied, "has-packages"),
         E::InsufficientScope { .. } => {
             (StatusCode::UNAUTHORIZED, Code::Unauthorized, "insufficient-scope")
@@ -177,7 +120,9 @@ fn row(error: &RegistryError) -> Problem {
         E::ManifestBlobUnknown(_) => {
             (StatusCode::NOT_FOUND, Code::ManifestBlobUnknown, "manifest-blob-unknown")
         }
-        E::ManifestInvalid(_) => (StatusCode::BAD_REQUEST, Code::ManifestInvalid, "manifest-invalid"),
+        E::ManifestInvalid(_) => {
+            (StatusCode::BAD_REQUEST, Code::ManifestInvalid, "manifest-invalid")
+        }
         E::ManifestSize { .. } => (StatusCode::BAD_REQUEST, Code::SizeInvalid, "manifest-size"),
         E::ManifestTooLarge(_) => {
             (StatusCode::PAYLOAD_TOO_LARGE, Code::ManifestInvalid, "manifest-too-large")
@@ -224,7 +169,8 @@ fn problem(error: &RegistryError) -> Problem {
 /// The rows of credentials that were not accepted.
 fn credential(error: &AuthError) -> Problem {
     let message = error.to_string();
-    let unauthorized = |kind| Problem::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, kind, message.clone());
+    let unauthorized =
+        |kind| Problem::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, kind, message.clone());
     match error {
         AuthError::Expired => unauthorized("token-expired").challenged(Challenge::Invalid),
         AuthError::Invalid => unauthorized("credential-invalid").challenged(Challenge::Invalid),
@@ -301,7 +247,12 @@ pub struct ApiError(Box<Problem>);
 impl OciError {
     /// A refusal that no verb made, such as a header that cannot be read.
     #[must_use]
-    pub fn new(status: StatusCode, code: Code, kind: &'static str, message: impl Into<String>) -> Self {
+    pub fn new(
+        status: StatusCode,
+        code: Code,
+        kind: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
         Problem::new(status, code, kind, message.into()).into()
     }
 

@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_harmless_request_id_is_kept_and_any_other_replaced() {
-        let id = |value| RequestContext::of(&headers("x-request-id", &[value]), None).id().to_owned();
+        let id =
+            |value| RequestContext::of(&headers("x-request-id", &[value]), None).id().to_owned();
         assert_eq!(id("build-42_x"), "build-42_x");
         for bad in ["", "a b", "a\tb", "\"", "é", &"x".repeat(65)] {
             let value: &'static str = Box::leak(bad.to_owned().into_boxed_str());
@@ -185,7 +186,9 @@ mod tests {
 
     #[test]
     fn two_credentials_are_refused() {
-        let found = |values| authorization(&headers("authorization", values)).map(|found| found.map(str::to_owned));
+        let found = |values| {
+            authorization(&headers("authorization", values)).map(|found| found.map(str::to_owned))
+        };
         assert!(matches!(found(&[]), Ok(None)));
         assert!(matches!(found(&["Basic x"]), Ok(Some(text)) if text == "Basic x"));
         assert!(matches!(found(&["Basic x", "Basic x"]), Err(AuthError::Invalid)));

@@ -92,7 +92,8 @@ fn render(issued: &Issued) -> Response {
         "expires_in": issued.expires_in,
         "issued_at": issued.issued_at.to_string(),
     });
-    ([(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")], Json(body)).into_response()
+    ([(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")], Json(body))
+        .into_response()
 }
 
 impl Asked {

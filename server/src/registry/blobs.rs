@@ -95,7 +95,9 @@ impl Registry {
         change: &Change,
         digest: &Digest,
     ) -> Result<()> {
-        match self.metadata.delete_blob(change, access.package.id, digest).await {
+        let package = access.package.id;
+        let delete = || self.metadata.delete_blob(change, package, digest);
+        match self.deleting(delete).await {
             Err(MetadataError::NotFound) => Err(RegistryError::BlobUnknown(*digest)),
             other => Ok(other?),
         }

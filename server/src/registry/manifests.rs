@@ -129,9 +129,12 @@ impl Registry {
     ) -> Result<()> {
         let package = access.package.id;
         let deleted = match reference {
-            Reference::Tag(tag) => self.metadata.delete_tag(change, package, tag).await,
+            Reference::Tag(tag) => {
+                self.deleting(|| self.metadata.delete_tag(change, package, tag)).await
+            }
             Reference::Digest(digest) => {
-                self.metadata.delete_manifest(change, package, digest).await.map(|_| ())
+                let delete = || self.metadata.delete_manifest(change, package, digest);
+                self.deleting(delete).await.map(|_| ())
             }
         };
         match deleted {

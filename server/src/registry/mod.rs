@@ -20,7 +20,7 @@ pub mod workspaces;
 use crate::blobs::BlobStore;
 use crate::blobs::space::{Room, SpaceWatch};
 use crate::clock::Clock;
-use crate::metadata::MetadataStore;
+use crate::metadata::{self, MetadataError, MetadataStore};
 pub use error::{RegistryError, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,6 +112,22 @@ impl Registry {
         match self.room() {
             Room::Plenty => Ok(()),
             Room::NoUploads | Room::DeletesOnly => Err(RegistryError::NoSpace),
+        }
+    }
+
+    /// Runs a deletion, which must work on a full disk too: the ballast is released first when space
+    /// is short, and once more when the disk filled up faster than it is measured.
+    async fn deleting<T, D>(&self, delete: impl Fn() -> D) -> metadata::Result<T>
+    where
+        D: Future<Output = metadata::Result<T>>,
+    {
+        let _room = self.room();
+        match (delete().await, &self.space) {
+            (Err(MetadataError::NoSpace), Some(space)) => {
+                space.measure_now();
+                delete().await
+            }
+            (outcome, _) => outcome,
         }
     }
 

@@ -42,7 +42,8 @@ impl Registry {
         access: &Administered<Package>,
         change: &Change,
     ) -> Result<()> {
-        match self.metadata.delete_package(change, access.subject.id).await {
+        let package = access.subject.id;
+        match self.deleting(|| self.metadata.delete_package(change, package)).await {
             Err(MetadataError::NotFound) => Err(RegistryError::no_package(&access.subject.name)),
             other => Ok(other?),
         }

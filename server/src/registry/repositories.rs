@@ -64,7 +64,8 @@ impl Registry {
         access: &Administered<Repository>,
         change: &Change,
     ) -> Result<()> {
-        match self.metadata.delete_repository(change, access.subject.id).await {
+        let repository = access.subject.id;
+        match self.deleting(|| self.metadata.delete_repository(change, repository)).await {
             Err(MetadataError::Conflict(Conflict::HasPackages)) => {
                 Err(RegistryError::HasPackages(access.subject.fields.slug.to_string()))
             }

@@ -73,7 +73,8 @@ impl Registry {
         change: &Change,
         tag: &Tag,
     ) -> Result<()> {
-        match self.metadata.delete_tag(change, access.subject.id, tag).await {
+        let package = access.subject.id;
+        match self.deleting(|| self.metadata.delete_tag(change, package, tag)).await {
             Err(MetadataError::NotFound) => Err(RegistryError::NotFound(format!("tag {tag}"))),
             other => Ok(other?),
         }

@@ -135,7 +135,7 @@ impl Registry {
             Ok(()) | Err(BlobError::UnknownUpload(_)) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(self.metadata.end_upload(id).await?)
+        Ok(self.deleting(|| self.metadata.end_upload(id)).await?)
     }
 
     async fn append(&self, upload: &Upload, chunk: Chunk, body: ByteStream) -> Result<u64> {

@@ -70,8 +70,12 @@ async fn from_nothing_to_a_push_and_back() {
     let said = server.run("workspace create new --name New").await.expect("made");
     assert_eq!(said, "workspace new created\n");
     server.run("project create new WEB").await.expect("made");
-    server.run("repository create new shop --project WEB --visibility private").await.expect("made");
-    let shown = server.run("workspace set new --create-on-push writers --default-repository shop").await;
+    server
+        .run("repository create new shop --project WEB --visibility private")
+        .await
+        .expect("made");
+    let shown =
+        server.run("workspace set new --create-on-push writers --default-repository shop").await;
     assert!(shown.expect("set").contains("create_on_push        writers\n"));
     let said = server.run("package create new shop/api --repository shop").await.expect("made");
     assert!(said.contains("/new/shop/api:<tag>"), "{said}");
@@ -120,7 +124,8 @@ async fn users_are_made_changed_and_switched_off() {
     let old = as_dora(&password, &["workspace", "list"], "").await;
     let words = old.expect_err("the old one is over").to_string();
     assert_eq!(words, "the credential is not valid (logged in as dora)");
-    let from_stdin = ["--server", &server.url, "--username", "dora", "--password-stdin", "workspace", "list"];
+    let from_stdin =
+        ["--server", &server.url, "--username", "dora", "--password-stdin", "workspace", "list"];
     run(&from_stdin, "her own password\n").await.expect("the new one works");
     server.run("user disable dora").await.expect("switched off");
     assert!(as_dora("her own password", &["workspace", "list"], "").await.is_err());
@@ -143,7 +148,8 @@ async fn what_goes_wrong_is_said_in_one_sentence() {
 
     let none = run(&["--server", &server.url, "--password-stdin", "workspace", "list"], "\n").await;
     assert!(matches!(none, Err(AdminError::Password(_))));
-    let strange = run(&["--server", "localhost:5000", "--password", "x", "workspace", "list"], "").await;
+    let strange =
+        run(&["--server", "localhost:5000", "--password", "x", "workspace", "list"], "").await;
     assert!(matches!(strange, Err(AdminError::Address(_))));
     // A port that was free a moment ago and that nobody listens on.
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -170,7 +176,15 @@ fn neither_help_nor_debug_output_shows_a_password() {
     let words = ["standpipe-server", "admin", "--password", "canary-4711", "workspace", "list"];
     let cli = Cli::try_parse_from(words).expect("legal");
     assert!(!format!("{cli:?}").contains("canary"));
-    let clash = ["standpipe-server", "admin", "user", "create", "x", "--password-stdin", "--new-password-stdin"];
+    let clash = [
+        "standpipe-server",
+        "admin",
+        "user",
+        "create",
+        "x",
+        "--password-stdin",
+        "--new-password-stdin",
+    ];
     assert!(Cli::try_parse_from(clash).is_err(), "there is one standard input");
     let nothing = ["standpipe-server", "admin", "workspace", "set", "acme"];
     assert!(Cli::try_parse_from(nothing).is_err(), "nothing to set");

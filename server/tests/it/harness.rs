@@ -6,10 +6,15 @@
 //! Bob reads `shop`; Ann also writes `tool` in the other workspace; Eve has an account and nothing
 //! else. Admin may do everything.
 
+mod images;
+
+pub(crate) use images::{IMAGE, INDEX, Manifest, descriptor, digest, digest512, image};
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use standpipe_server::app::{App, HttpSettings};
@@ -18,8 +23,7 @@ use standpipe_server::blobs::fs::FsBlobStore;
 use standpipe_server::blobs::fs::files::SystemFiles;
 use standpipe_server::clock::Clock;
 use standpipe_server::domain::{
-    Action, Algorithm, Caller, Change, CreateOnPush, Principal, Role, Timestamp, Visibility,
-    WorkspaceSettings,
+    Action, Caller, Change, CreateOnPush, Principal, Role, Timestamp, Visibility, WorkspaceSettings,
 };
 use standpipe_server::http::{RouterOptions, router_with};
 use standpipe_server::metadata::documents::{Body as _, User};
@@ -29,12 +33,8 @@ use standpipe_server::registry::access::Administered;
 use standpipe_server::registry::{Limits, Registry};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tower::ServiceExt as _;
-
-/// The media type of the manifests made here.
-pub(crate) const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
-/// The media type of indexes.
-pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// A registry with people in it.
 pub(crate) struct World {
@@ -109,7 +109,10 @@ impl World {
             };
             let metadata = self.app.registry.metadata();
             let body = user.encode();
-            metadata.put_document(&change(), DocumentKind::User, name, None, body).await.expect("new");
+            metadata
+                .put_document(&change(), DocumentKind::User, name, None, body)
+                .await
+                .expect("new");
         }
         for (workspace, repository, visibility, packages) in [
             ("acme", "shop", Visibility::Private, &["shop", "shop-web"][..]),
@@ -290,7 +293,12 @@ impl Client {
         digest
     }
 
-    pub(crate) async fn put_manifest(&self, name: &str, reference: &str, manifest: &Manifest) -> Answer {
+    pub(crate) async fn put_manifest(
+        &self,
+        name: &str,
+        reference: &str,
+        manifest: &Manifest,
+    ) -> Answer {
         let path = format!("/v2/{name}/manifests/{reference}");
         let headers = [("content-type", manifest.media_type)];
         self.send(Method::PUT, &path, &headers, manifest.bytes.clone()).await
@@ -335,7 +343,8 @@ impl Answer {
 
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The message of a refusal.
@@ -345,53 +354,21 @@ impl Answer {
     }
 }
 
-/// A manifest with its media type.
-#[derive(Clone, Debug)]
-pub(crate) struct Manifest {
-    pub(crate) media_type: &'static str,
-    pub(crate) bytes: Vec<u8>,
+/// A body of two pieces, the second of which is the test's to send.
+pub(crate) struct Halting {
+    pub(crate) body: Body,
+    /// Done as soon as the server waits for the second piece: the request is being worked on.
+    pub(crate) reached: oneshot::Receiver<()>,
+    pub(crate) rest: oneshot::Sender<&'static str>,
 }
 
-impl Manifest {
-    pub(crate) fn of(media_type: &'static str, content: &Value) -> Self {
-        Self { media_type, bytes: content.to_string().into_bytes() }
-    }
-
-    pub(crate) fn digest(&self) -> String {
-        digest(&self.bytes)
-    }
-
-    pub(crate) fn descriptor(&self) -> Value {
-        json!({ "mediaType": self.media_type, "digest": self.digest(), "size": self.bytes.len() })
-    }
-}
-
-/// An image of these layers with an empty config and more fields.
-pub(crate) fn image(layers: &[&[u8]], more: &Value) -> Manifest {
-    let layers: Vec<Value> = layers
-        .iter()
-        .map(|layer| descriptor("application/vnd.oci.image.layer.v1.tar", layer))
-        .collect();
-    let mut content = json!({
-        "schemaVersion": 2,
-        "mediaType": IMAGE,
-        "config": descriptor("application/vnd.oci.image.config.v1+json", b"{}"),
-        "layers": layers,
+pub(crate) fn halting(first: &'static str) -> Halting {
+    let (arrived, reached) = oneshot::channel();
+    let (rest, wait) = oneshot::channel();
+    let second = stream::once(async move {
+        let _ = arrived.send(());
+        wait.await.map_err(std::io::Error::other)
     });
-    for (key, value) in more.as_object().expect("fields") {
-        content[key] = value.clone();
-    }
-    Manifest::of(IMAGE, &content)
-}
-
-pub(crate) fn descriptor(media_type: &str, content: &[u8]) -> Value {
-    json!({ "mediaType": media_type, "digest": digest(content), "size": content.len() })
-}
-
-pub(crate) fn digest(content: &[u8]) -> String {
-    Algorithm::Sha256.hash(content).to_string()
-}
-
-pub(crate) fn digest512(content: &[u8]) -> String {
-    Algorithm::Sha512.hash(content).to_string()
+    let body = Body::from_stream(stream::iter([Ok(first)]).chain(second));
+    Halting { body, reached, rest }
 }

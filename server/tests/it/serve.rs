@@ -130,12 +130,19 @@ async fn requests_that_can_be_read_in_two_ways_are_one_request_or_none() {
         "transfer-encoding: xchunked\r\n".to_owned(),
         format!("content-length: {length}\0\r\n"),
     ] {
-        let text = format!("POST /token HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{head}\r\n0\r\n\r\n{inner}");
+        let text = format!(
+            "POST /token HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{head}\r\n0\r\n\r\n{inner}"
+        );
         let answer = running.talk(text).await;
         assert!(statuses(&answer).len() <= 1, "{head:?}: {answer}");
         assert!(!answer.contains("404"), "{head:?}: {answer}");
     }
-    for odd in ["G\0T / HTTP/1.1\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET  /\r\n\r\n", "\u{1}\u{2}\u{3}\r\n\r\n"] {
+    for odd in [
+        "G\0T / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "GET  /\r\n\r\n",
+        "\u{1}\u{2}\u{3}\r\n\r\n",
+    ] {
         let answer = running.talk(odd).await;
         assert!(statuses(&answer).iter().all(|status| *status == 400), "{odd:?}: {answer}");
     }
@@ -242,17 +249,15 @@ async fn requests_in_flight_end_before_the_server_does() {
     let upload = ann.start_upload("acme/shop").await;
     let mut stream = running.connect().await;
     let head = format!(
-        "PUT {upload}?digest={} HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\ncontent-length: 10\r\n\r\n01234",
+        "PUT {upload}?digest={} HTTP/1.1\r\nhost: x\r\nauthorization: {authorization}\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n",
         digest(b"0123456789"),
     );
     stream.write_all(head.as_bytes()).await.expect("half a request");
-    // Busy, so the request is being worked on.
-    let busy = async {
-        while ann.send(axum::http::Method::PATCH, &upload, &[], "").await.status != 409 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, busy).await.expect("the request arrived");
+    let mut go_on = [0; 25];
+    let asked = tokio::time::timeout(DEADLINE, stream.read_exact(&mut go_on)).await;
+    asked.expect("in time").expect("the body is asked for");
+    assert_eq!(&go_on[..], b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"01234").await.expect("half a body");
     let Running { world, address, stop, served } = running;
     stop.send(()).expect("it still serves");
     let refused = async {

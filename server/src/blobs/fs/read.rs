@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 const FIRST_CHUNK: u64 = 64 << 10;
 
 /// Bytes in a later chunk: large enough that copying, not system calls, is the cost.
-const CHUNK: u64 = 512 << 10;
+const CHUNK: u64 = 256 << 10;
 
 /// Opens an object and reads its first chunk; blocks.
 pub(super) fn open<F: Files>(

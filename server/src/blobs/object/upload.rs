@@ -13,6 +13,7 @@ use crate::blobs::{BlobError, Object};
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use futures_util::TryStreamExt as _;
 use object_store::multipart::PartId;
+use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
 use std::sync::Arc;
 
@@ -220,23 +221,7 @@ impl<S: Store> Session<S> {
     async fn complete(&self) -> Result<(), BlobError> {
         let path = self.shared.object(self.state.key);
         let store = &self.shared.store;
-        let tail = self.state.tail.clone();
-        let outcome = match &self.state.multipart {
-            None => {
-                let new = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-                store.put_opts(&path, tail.into(), new).await.map(drop)
-            }
-            Some(multipart) => {
-                let mut parts = self.state.parts.clone();
-                if !tail.is_empty() {
-                    let last = store.put_part(&path, multipart, parts.len(), tail.into()).await;
-                    let last = last.map_err(|error| storage("send a part of an upload", error))?;
-                    parts.push(last.content_id);
-                }
-                let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
-                store.complete_multipart(&path, multipart, parts).await.map(drop)
-            }
-        };
+        let outcome = self.send_last(&path).await;
         // The outcome of a request that failed is unknown: it may have been carried out, now or by an
         // earlier finish that did not live to say so. What the store has under the key decides.
         let size = match store.head(&path).await {
@@ -252,6 +237,21 @@ impl<S: Store> Session<S> {
             deleted.map_err(|error| storage("remove an object with the wrong size", error))?;
         }
         Err(BlobError::Storage { doing: "make an object", source: reason.into() })
+    }
+
+    async fn send_last(&self, path: &Path) -> object_store::Result<()> {
+        let store = &self.shared.store;
+        let tail = self.state.tail.clone();
+        let Some(multipart) = &self.state.multipart else {
+            let new = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            return store.put_opts(path, tail.into(), new).await.map(drop);
+        };
+        let mut parts = self.state.parts.clone();
+        if !tail.is_empty() {
+            parts.push(store.put_part(path, multipart, parts.len(), tail.into()).await?.content_id);
+        }
+        let parts = parts.into_iter().map(|content_id| PartId { content_id }).collect();
+        store.complete_multipart(path, multipart, parts).await.map(drop)
     }
 }
 

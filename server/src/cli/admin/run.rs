@@ -2,9 +2,9 @@
 
 use super::client::{AdminError, Client};
 use super::commands::{
-    Args, Command, NewPassword, Package, Permission, Project, Repository, Tag, Token, User,
-    Workspace,
+    Args, Command, Package, Permission, Project, Repository, Tag, Token, User, Workspace,
 };
+use super::options::NewPassword;
 use super::print::{Form, fields, line, sentence, table};
 use crate::auth::Secret;
 use serde_json::{Value, json};
@@ -263,7 +263,10 @@ impl<O: Write> Session<'_, O> {
         }
         let text = |field: &str| made[field].as_str().unwrap_or_default().to_owned();
         let (token, host) = (text("token"), self.client.host());
-        line(self.out, &format!("token {} ends {}; it is shown only now:", text("id"), text("expires_at")))?;
+        line(
+            self.out,
+            &format!("token {} ends {}; it is shown only now:", text("id"), text("expires_at")),
+        )?;
         line(self.out, "")?;
         line(self.out, &format!("  {token}"))?;
         line(self.out, "")?;
@@ -288,7 +291,8 @@ impl<O: Write> Session<'_, O> {
                 let (password, made_up) = new_password(password, input)?;
                 let set = if name == self.client.username() {
                     let current = self.client.password().expose();
-                    let body = json!({ "current_password": current, "new_password": password.expose() });
+                    let body =
+                        json!({ "current_password": current, "new_password": password.expose() });
                     self.client.put(&["user", "password"], body).await?
                 } else {
                     let body = json!({ "password": password.expose() });
@@ -302,7 +306,8 @@ impl<O: Write> Session<'_, O> {
                 self.say(&set, &format!("user {name} is switched off"))
             }
             User::Enable { name } => {
-                let set = self.client.patch(&["users", &name], json!({ "disabled": false })).await?;
+                let set =
+                    self.client.patch(&["users", &name], json!({ "disabled": false })).await?;
                 self.say(&set, &format!("user {name} is switched on"))
             }
             User::List => {
@@ -347,10 +352,7 @@ fn with_slug(mut body: Value, slug: Option<String>) -> Value {
 }
 
 /// The new password of a user, and whether it was made up here.
-fn new_password(
-    given: NewPassword,
-    input: &mut impl Read,
-) -> Result<(Secret, bool), AdminError> {
+fn new_password(given: NewPassword, input: &mut impl Read) -> Result<(Secret, bool), AdminError> {
     if given.new_password_stdin {
         return Ok((read_password(input)?, false));
     }

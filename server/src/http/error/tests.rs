@@ -1,9 +1,9 @@
 //! The whole table, row by row.
 
 use super::*;
+use crate::blobs::StreamError;
 use crate::domain::manifest::InvalidManifest;
 use crate::domain::{Action, Algorithm, Role};
-use crate::blobs::StreamError;
 
 fn broken(error: impl Into<Box<dyn Error + Send + Sync>>) -> RegistryError {
     RegistryError::BodyBroken(StreamError(error.into()))
@@ -111,10 +111,19 @@ fn refused_credentials_have_their_rows_too() {
     };
     let invalid = Some(Challenge::Invalid);
     let none = Vec::new;
-    assert_eq!(row(AuthError::Expired), (401, "UNAUTHORIZED", "token-expired", invalid.clone(), none()));
-    assert_eq!(row(AuthError::Invalid), (401, "UNAUTHORIZED", "credential-invalid", invalid, none()));
+    assert_eq!(
+        row(AuthError::Expired),
+        (401, "UNAUTHORIZED", "token-expired", invalid.clone(), none())
+    );
+    assert_eq!(
+        row(AuthError::Invalid),
+        (401, "UNAUTHORIZED", "credential-invalid", invalid, none())
+    );
     let later = vec![(header::RETRY_AFTER, "7".to_owned())];
-    assert_eq!(row(AuthError::TooMany(7)), (429, "TOOMANYREQUESTS", "too-many-attempts", None, later));
+    assert_eq!(
+        row(AuthError::TooMany(7)),
+        (429, "TOOMANYREQUESTS", "too-many-attempts", None, later)
+    );
     let failed = row(AuthError::Unavailable("secret path".into()));
     assert_eq!(failed, (500, "UNKNOWN", "failed", None, none()));
 }
@@ -125,7 +134,10 @@ fn a_fault_keeps_its_cause_for_the_log() {
     assert!(!failed.message.contains("fire"), "{}", failed.message);
     assert_eq!(failed.cause.as_deref(), Some("the registry's storage failed: the disk is on fire"));
     let failed = credential(&AuthError::Unavailable("the disk is on fire".into()));
-    assert!(!failed.message.contains("fire") && failed.cause.is_some_and(|cause| cause.contains("fire")));
+    assert!(
+        !failed.message.contains("fire")
+            && failed.cause.is_some_and(|cause| cause.contains("fire"))
+    );
 }
 
 #[test]

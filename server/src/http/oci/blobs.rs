@@ -51,14 +51,21 @@ fn wanted(call: &Call, digest: &Digest, size: u64) -> Selection {
     let headers = call.headers();
     let mut ranges = headers.get_all(header::RANGE).iter();
     let (Some(range), None) = (ranges.next(), ranges.next()) else { return Selection::Whole };
-    let stale = headers.get(header::IF_RANGE).is_some_and(|tag| tag.as_bytes() != etag(digest).as_bytes());
+    let stale =
+        headers.get(header::IF_RANGE).is_some_and(|tag| tag.as_bytes() != etag(digest).as_bytes());
     match range.to_str() {
         Ok(range) if call.parts.method == Method::GET && !stale => select(range, size),
         _ => Selection::Whole,
     }
 }
 
-fn content(status: StatusCode, digest: &Digest, part: ByteRange, size: u64, body: Body) -> Response {
+fn content(
+    status: StatusCode,
+    digest: &Digest,
+    part: ByteRange,
+    size: u64,
+    body: Body,
+) -> Response {
     let headers = [
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::CACHE_CONTROL, REVALIDATE.to_owned()),
@@ -89,9 +96,10 @@ pub(super) fn etag(digest: &Digest) -> String {
 pub(super) fn is_known(headers: &HeaderMap, digest: &Digest) -> bool {
     let etag = etag(digest);
     let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).any(|tag| {
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
-    })
+    lines
+        .flat_map(|line| line.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 pub(super) fn not_modified(digest: &Digest) -> Response {

@@ -198,7 +198,11 @@ mod tests {
     }
 
     fn references() -> impl Strategy<Value = Reference> {
-        let words = prop_oneof![Just("list".to_owned()), Just("uploads".to_owned()), "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}"];
+        let words = prop_oneof![
+            Just("list".to_owned()),
+            Just("uploads".to_owned()),
+            "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,20}"
+        ];
         prop_oneof![
             digests().prop_map(Reference::Digest),
             words.prop_map(|tag| Reference::Tag(tag.parse().expect("a tag of the grammar"))),
@@ -277,14 +281,8 @@ mod tests {
                 InvalidPath::Digest(InvalidDigest::Algorithm),
             ),
             ("/v2/acme/app/blobs/latest".to_owned(), InvalidPath::Digest(InvalidDigest::Encoding)),
-            (
-                "/v2/acme/app/manifests/.x".to_owned(),
-                InvalidPath::Reference(InvalidReference::Tag),
-            ),
-            (
-                "/v2/acme/app/manifests/".to_owned(),
-                InvalidPath::Reference(InvalidReference::Tag),
-            ),
+            ("/v2/acme/app/manifests/.x".to_owned(), InvalidPath::Reference(InvalidReference::Tag)),
+            ("/v2/acme/app/manifests/".to_owned(), InvalidPath::Reference(InvalidReference::Tag)),
         ] {
             assert_eq!(Endpoint::parse(&path), Err(expected), "{path}");
         }

@@ -103,7 +103,8 @@ fn tags(call: &Call) -> Result<Vec<Tag>, OciError> {
     let mut tags: Vec<Tag> = Vec::new();
     for text in query.all("tag") {
         let tag = text.parse();
-        let tag = tag.map_err(|error| bad_request(Code::ManifestInvalid, format!("tag: {error}")))?;
+        let tag =
+            tag.map_err(|error| bad_request(Code::ManifestInvalid, format!("tag: {error}")))?;
         if !tags.contains(&tag) {
             tags.push(tag);
         }

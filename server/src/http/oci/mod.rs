@@ -13,6 +13,7 @@ mod manifests;
 mod query;
 pub mod range;
 mod referrers;
+mod salvage;
 mod tags;
 mod uploads;
 
@@ -31,6 +32,7 @@ use axum::routing::any;
 use axum::{Json, Router};
 use endpoint::{Endpoint, InvalidPath};
 use query::Query;
+use salvage::Salvage;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -85,8 +87,14 @@ async fn dispatch(State(oci): State<Oci>, request: Request) -> Response {
         Err(invalid) => return path_error(invalid, &parts.method).into_response(),
     };
     let scope = endpoint.scope(&parts.method);
-    let answer = answer(oci, endpoint, parts, body).await;
-    answer.unwrap_or_else(|error| error.with_scope(scope).into_response())
+    let (body, salvage) = Salvage::of(body);
+    match answer(oci, endpoint, parts, body).await {
+        Ok(response) => response,
+        Err(error) => {
+            salvage.drain().await;
+            error.with_scope(scope).into_response()
+        }
+    }
 }
 
 async fn answer(oci: Oci, endpoint: Endpoint, parts: Parts, body: Body) -> Answer {
@@ -115,7 +123,9 @@ async fn answer(oci: Oci, endpoint: Endpoint, parts: Parts, body: Body) -> Answe
         (Endpoint::Referrers { name, digest }, _) => referrers::list(call, name, digest).await,
         (Endpoint::Tags { name }, _) => tags::list(call, name).await,
         (Endpoint::Upload { name, id }, Method::DELETE) => uploads::cancel(call, name, id).await,
-        (Endpoint::Upload { name, id }, Method::PATCH) => uploads::append(call, body, name, id).await,
+        (Endpoint::Upload { name, id }, Method::PATCH) => {
+            uploads::append(call, body, name, id).await
+        }
         (Endpoint::Upload { name, id }, Method::PUT) => uploads::finish(call, body, name, id).await,
         (Endpoint::Upload { name, id }, _) => uploads::status(call, name, id).await,
         (Endpoint::Uploads { name }, _) => uploads::start(call, body, name).await,

@@ -26,7 +26,9 @@ pub fn select(header: &str, size: u64) -> Selection {
     }
     match ranges.trim().split_once('-') {
         Some(("", suffix)) => last(suffix, size),
-        Some((first, "")) => number(first).map_or(Selection::Whole, |first| from(first, u64::MAX, size)),
+        Some((first, "")) => {
+            number(first).map_or(Selection::Whole, |first| from(first, u64::MAX, size))
+        }
         Some((first, end)) => match (number(first), number(end)) {
             (Some(first), Some(end)) if first <= end => from(first, end, size),
             _ => Selection::Whole,
@@ -142,8 +144,18 @@ mod tests {
     fn what_is_not_understood_or_asks_for_more_gets_everything() {
         let many = format!("bytes={}", vec!["0-0"; 1000].join(","));
         for header in [
-            "", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "bytes=+1-2", "bytes=0x1-2",
-            "lines=1-2", "bytes=1-2-3", "bytes=0-0,2-3", &many,
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=5-2",
+            "bytes=a-b",
+            "bytes=+1-2",
+            "bytes=0x1-2",
+            "lines=1-2",
+            "bytes=1-2-3",
+            "bytes=0-0,2-3",
+            &many,
         ] {
             assert_eq!(select(header, 10), Selection::Whole, "{header}");
         }
@@ -157,8 +169,19 @@ mod tests {
         assert_eq!("bytes 5-9/*".parse(), good(5, 5));
         assert_eq!("bytes 5-9/10".parse(), good(5, 5));
         for bad in [
-            "", "-", "0-", "-5", "5-3", "0-99999999999999999999", "bytes=0-3", "bytes 0-3", "a-b",
-            "0-1-2", "+0-1", " 0-1", "0-18446744073709551615",
+            "",
+            "-",
+            "0-",
+            "-5",
+            "5-3",
+            "0-99999999999999999999",
+            "bytes=0-3",
+            "bytes 0-3",
+            "a-b",
+            "0-1-2",
+            "+0-1",
+            " 0-1",
+            "0-18446744073709551615",
         ] {
             assert_eq!(bad.parse::<ContentRange>(), Err(InvalidContentRange), "{bad}");
         }

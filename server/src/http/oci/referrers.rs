@@ -43,20 +43,27 @@ struct Descriptor<'a> {
 
 pub(super) async fn list(call: Call, name: Name, subject: Digest) -> Answer {
     let query = call.query();
-    let artifact_type = query.one("artifactType", Code::Unsupported)?.filter(|text| !text.is_empty());
+    let artifact_type =
+        query.one("artifactType", Code::Unsupported)?.filter(|text| !text.is_empty());
     let last: Option<Digest> = query.parsed("last", Code::DigestInvalid)?;
     let count = query.count(MOST)?;
     let (found, more) = match call.registry().readable(&call.requester.caller, &name).await {
         Ok(access) => {
             let limit = count + 1;
-            let rows = call.registry().referrers(&access, &subject, artifact_type, last.as_ref(), limit);
+            let rows =
+                call.registry().referrers(&access, &subject, artifact_type, last.as_ref(), limit);
             page(rows.await?, count)
         }
         Err(RegistryError::NameUnknown { .. }) => (Vec::new(), false),
         Err(error) => return Err(error.into()),
     };
-    let next = found.last().filter(|_| more).map(|last| last.digest);
-    render(&name, &subject, artifact_type, &found, next)
+    let next = found.last().filter(|_| more).map(|last| {
+        let filter = artifact_type.map(|text| format!("&artifactType={}", encoded(text)));
+        let filter = filter.unwrap_or_default();
+        let (path, last) = (format!("/v2/{name}/referrers/{subject}"), last.digest);
+        format!("<{path}?n={count}&last={last}{filter}>; rel=\"next\"")
+    });
+    render(artifact_type, &found, next)
 }
 
 /// Cuts to what fits into one answer, at least one; tells whether something was left.
@@ -76,25 +83,17 @@ fn page(mut rows: Vec<ManifestFacts>, count: usize) -> (Vec<ManifestFacts>, bool
     (rows, taken > 0 && taken < before)
 }
 
-fn render(
-    name: &Name,
-    subject: &Digest,
-    artifact_type: Option<&str>,
-    found: &[ManifestFacts],
-    next: Option<Digest>,
-) -> Answer {
+fn render(artifact_type: Option<&str>, found: &[ManifestFacts], next: Option<String>) -> Answer {
     let manifests = found.iter().map(descriptor).collect();
     let index = Index { schema_version: 2, media_type: OCI_INDEX, manifests };
-    let body = serde_json::to_vec(&index).map_err(|error| RegistryError::Unavailable(Box::new(error)))?;
+    let body = serde_json::to_vec(&index);
+    let body = body.map_err(|error| RegistryError::Unavailable(Box::new(error)))?;
     let mut response = ([(header::CONTENT_TYPE, OCI_INDEX)], body).into_response();
     if artifact_type.is_some() {
         set(&mut response, HeaderName::from_static("oci-filters-applied"), "artifactType");
     }
-    if let Some(last) = next {
-        let filter = artifact_type.map(|text| format!("&artifactType={}", encoded(text)));
-        let filter = filter.unwrap_or_default();
-        let link = format!("</v2/{name}/referrers/{subject}?last={last}{filter}>; rel=\"next\"");
-        set(&mut response, header::LINK, &link);
+    if let Some(next) = next {
+        set(&mut response, header::LINK, &next);
     }
     Ok(response)
 }
@@ -105,7 +104,11 @@ fn descriptor(facts: &ManifestFacts) -> Descriptor<'_> {
         digest: facts.digest.to_string(),
         size: facts.size,
         artifact_type: facts.artifact_type.as_deref(),
-        annotations: facts.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
+        annotations: facts
+            .annotations
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect(),
     }
 }
 

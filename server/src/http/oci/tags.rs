@@ -27,9 +27,10 @@ pub(super) async fn list(call: Call, name: Name) -> Answer {
     rows.truncate(count);
     let tags: Vec<&str> = rows.iter().map(|row| row.tag.as_str()).collect();
     let body = Json(json!({ "name": name.to_string(), "tags": tags }));
-    let next = tags.last().filter(|_| more).map(|last| {
-        format!("</v2/{name}/tags/list?n={count}&last={last}>; rel=\"next\"")
-    });
+    let next = tags
+        .last()
+        .filter(|_| more)
+        .map(|last| format!("</v2/{name}/tags/list?n={count}&last={last}>; rel=\"next\""));
     Ok(match next {
         Some(next) => ([(header::LINK, next)], body).into_response(),
         None => body.into_response(),

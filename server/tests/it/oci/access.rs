@@ -1,6 +1,6 @@
 //! Who gets which answer where: every route of `/v2/`, asked by everybody.
 
-use crate::harness::{Answer, Client, Manifest, Settings, World, digest};
+use crate::harness::{Answer, Client, Halting, Manifest, Settings, World, digest, halting};
 use axum::http::Method;
 use standpipe_server::domain::{CreateOnPush, Role};
 
@@ -68,7 +68,9 @@ async fn all(client: &Client, rows: &[Row], status: u16, code: &str) {
         let what = format!("{} {}", row.method, row.path);
         let answer = ask(client, row).await;
         assert_eq!(answer.status.as_u16(), status, "{what}: {}", answer.text());
-        assert_eq!(answer.json()["errors"][0]["code"], code, "{what}");
+        if row.method != Method::HEAD {
+            assert_eq!(answer.json()["errors"][0]["code"], code, "{what}");
+        }
     }
 }
 
@@ -185,29 +187,18 @@ async fn a_role_taken_away_during_a_body_keeps_the_blob_out() {
     let world = World::new().await;
     let ann = world.client("ann").await;
     let upload = ann.start_upload("acme/shop").await;
-    let (go, wait) = tokio::sync::oneshot::channel::<()>();
-    let body = futures_util::stream::once(async move {
-        let _ = wait.await;
-        Ok::<_, std::io::Error>("0123")
-    });
+    let Halting { body, reached, rest } = halting("01");
     let close = format!("{upload}?digest={}", digest(b"0123"));
     let sent = tokio::spawn({
         let ann = ann.clone();
-        async move {
-            ann.send(Method::PUT, &close, &[], axum::body::Body::from_stream(body)).await
-        }
+        async move { ann.send(Method::PUT, &close, &[], body).await }
     });
-    // As soon as the upload is busy, the request was let in.
-    let admitted = async {
-        while ann.send(Method::PATCH, &upload, &[], "").await.status != 409 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(20), admitted).await.expect("in time");
+    reached.await.expect("the request was let in");
     world.grant("acme", "shop", "ann", Role::Read).await;
-    go.send(()).expect("the body is still awaited");
+    rest.send("23").expect("the body is still awaited");
     let _ = sent.await.expect("an answer").refused(403, "DENIED");
-    let _ = ann.get(&format!("/v2/acme/shop/blobs/{}", digest(b"0123"))).await.refused(404, "BLOB_UNKNOWN");
+    let path = format!("/v2/acme/shop/blobs/{}", digest(b"0123"));
+    let _ = ann.get(&path).await.refused(404, "BLOB_UNKNOWN");
 }
 
 #[tokio::test]
@@ -237,7 +228,10 @@ async fn content_of_other_packages_cannot_be_reached_by_its_digest() {
     let manifest = admin.push_image("acme/vault", "latest", "secret").await;
     let blob = digest(b"secret");
     let _ = ann.get(&format!("/v2/acme/shop/blobs/{blob}")).await.refused(404, "BLOB_UNKNOWN");
-    let _ = ann.get(&format!("/v2/acme/shop/manifests/{}", manifest.digest())).await.refused(404, "MANIFEST_UNKNOWN");
+    let _ = ann
+        .get(&format!("/v2/acme/shop/manifests/{}", manifest.digest()))
+        .await
+        .refused(404, "MANIFEST_UNKNOWN");
     let refused = ann.put_manifest("acme/shop", "latest", &manifest).await;
     let _ = refused.refused(404, "MANIFEST_BLOB_UNKNOWN");
     let _ = ann.get(&format!("/v2/acme/shop/blobs/{blob}")).await.refused(404, "BLOB_UNKNOWN");
@@ -270,7 +264,8 @@ async fn a_push_to_a_new_name_creates_the_package_or_says_how_to() {
 async fn an_admin_is_told_when_no_repository_fits_a_new_name() {
     let world = World::new().await;
     let admin = world.client("admin").await;
-    let refused = admin.post("/v2/acme/unheard-of/blobs/uploads/").await.refused(404, "NAME_UNKNOWN");
+    let refused =
+        admin.post("/v2/acme/unheard-of/blobs/uploads/").await.refused(404, "NAME_UNKNOWN");
     assert!(refused.message().contains("no repository fits"), "{}", refused.message());
 }
 

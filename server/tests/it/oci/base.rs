@@ -29,7 +29,10 @@ async fn a_wrong_credential_is_refused_everywhere_even_where_none_is_needed() {
     for wrong in ["Bearer nonsense", "Basic nonsense", "Basic YTpi", "Digest x", "", "Bearer é"] {
         let refused = world.holder(wrong).get(path).await.refused(401, "UNAUTHORIZED");
         let challenge = refused.header("www-authenticate");
-        assert!(challenge.starts_with("Bearer realm=\"http://127.0.0.1:5000/token\""), "{challenge}");
+        assert!(
+            challenge.starts_with("Bearer realm=\"http://127.0.0.1:5000/token\""),
+            "{challenge}"
+        );
         assert!(challenge.contains("scope=\"repository:acme/site:pull\""), "{challenge}");
         // Without this word containerd keeps a token that has expired.
         let told = challenge.contains("error=\"invalid_token\"");

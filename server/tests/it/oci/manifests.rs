@@ -1,6 +1,6 @@
 //! Pushing, pulling and deleting manifests.
 
-use crate::harness::{Client, INDEX, IMAGE, Manifest, Settings, World, digest, digest512, image};
+use crate::harness::{Client, IMAGE, INDEX, Manifest, Settings, World, digest, digest512, image};
 use axum::body::Body;
 use axum::http::Method;
 use futures_util::stream;
@@ -92,8 +92,11 @@ async fn what_is_no_manifest_is_refused_in_words() {
         let headers = [("content-type", media_type)];
         ann.send(Method::PUT, &path("bad"), &headers, bytes.to_vec()).await
     };
-    let twice = String::from_utf8(good.bytes.clone()).expect("JSON")
-        .replacen('{', "{\"config\":{\"mediaType\":\"x\",\"size\":2,\"digest\":\"sha256:x\"},", 1);
+    let twice = String::from_utf8(good.bytes.clone()).expect("JSON").replacen(
+        '{',
+        "{\"config\":{\"mediaType\":\"x\",\"size\":2,\"digest\":\"sha256:x\"},",
+        1,
+    );
     let mut trailing = good.bytes.clone();
     trailing.extend_from_slice(b"{}");
     for (what, media_type, bytes) in [
@@ -123,7 +126,8 @@ async fn what_is_no_manifest_is_refused_in_words() {
 async fn a_manifest_needs_what_it_names_in_this_very_package() {
     let (_world, ann) = ann().await;
     let elsewhere = ann.push_image("acme/shop-web", "latest", "web").await;
-    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [elsewhere.descriptor()] });
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [elsewhere.descriptor()] });
     for manifest in [elsewhere, Manifest::of(INDEX, &index)] {
         let refused = ann.put_manifest(NAME, "latest", &manifest).await;
         let _ = refused.refused(404, "MANIFEST_BLOB_UNKNOWN");

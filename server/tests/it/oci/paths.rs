@@ -29,7 +29,11 @@ async fn a_wrong_path_is_refused_for_what_is_wrong_with_it() {
         (format!("/v2/acme/shop/blobs/{sum}0"), 400, "DIGEST_INVALID"),
         (format!("/v2/acme/shop/blobs/{}", &sum[..sum.len() - 1]), 400, "DIGEST_INVALID"),
         (format!("/v2/acme/shop/blobs/{}", sum.replace(':', "%3A")), 400, "DIGEST_INVALID"),
-        ("/v2/acme/shop/blobs/md5:d41d8cd98f00b204e9800998ecf8427e".to_owned(), 400, "DIGEST_INVALID"),
+        (
+            "/v2/acme/shop/blobs/md5:d41d8cd98f00b204e9800998ecf8427e".to_owned(),
+            400,
+            "DIGEST_INVALID",
+        ),
         ("/v2/acme/shop/referrers/latest".to_owned(), 400, "DIGEST_INVALID"),
         ("/v2/acme/shop/manifests/sha256:abc".to_owned(), 400, "DIGEST_INVALID"),
         ("/v2/acme/shop/manifests/.latest".to_owned(), 404, "MANIFEST_UNKNOWN"),
@@ -66,7 +70,8 @@ async fn a_method_that_makes_no_sense_is_told_which_do() {
         ("/v2/acme/shop/blobs/uploads".to_owned(), "POST"),
         (format!("/v2/acme/shop/blobs/uploads/{id}"), "DELETE, GET, HEAD, PATCH, PUT"),
     ] {
-        for method in ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
+        for method in ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"]
+        {
             if allowed.split(", ").any(|other| other == method) {
                 continue;
             }
@@ -105,7 +110,10 @@ async fn answers_cannot_be_taken_for_pages_and_are_not_shared() {
     ] {
         let answer = ann.get(&path).await;
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
-        assert!(answer.header("content-security-policy").starts_with("default-src 'none'"), "{path}");
+        assert!(
+            answer.header("content-security-policy").starts_with("default-src 'none'"),
+            "{path}"
+        );
         let cache = answer.header("cache-control");
         assert!(cache == "no-store" || cache == "private, no-cache", "{path}: {cache}");
         assert_eq!(answer.header("vary"), "authorization", "{path}");

@@ -13,11 +13,14 @@ async fn ann() -> (World, Client) {
 
 /// Pushes something about `subject`.
 async fn attach(ann: &Client, subject: &Manifest, artifact_type: &str, note: &str) -> Manifest {
-    let about = image(&[], &json!({
-        "subject": subject.descriptor(),
-        "artifactType": artifact_type,
-        "annotations": { "note": note },
-    }));
+    let about = image(
+        &[],
+        &json!({
+            "subject": subject.descriptor(),
+            "artifactType": artifact_type,
+            "annotations": { "note": note },
+        }),
+    );
     let _ = ann.put_manifest(NAME, &about.digest(), &about).await.expect(201);
     about
 }
@@ -51,7 +54,8 @@ async fn a_filter_is_applied_and_said_to_be() {
     let sbom = attach(&ann, &subject, "application/spdx+json", "a").await;
     let _ = attach(&ann, &subject, "application/vnd.signature", "b").await;
     let base = format!("/v2/{NAME}/referrers/{}", subject.digest());
-    let filtered = ann.get(&format!("{base}?artifactType=application%2Fspdx%2Bjson")).await.expect(200);
+    let filtered =
+        ann.get(&format!("{base}?artifactType=application%2Fspdx%2Bjson")).await.expect(200);
     assert_eq!(filtered.header("oci-filters-applied"), "artifactType");
     let found: Vec<_> = listed(&filtered).iter().map(|one| one["digest"].clone()).collect();
     assert_eq!(found, [json!(sbom.digest())]);
@@ -96,7 +100,8 @@ async fn referrers_of_what_may_not_be_seen_look_like_those_of_nothing() {
     let absent = eve.get(&seen("acme/nothing", &digest(b"x"))).await.expect(200);
     assert_eq!(listed(&hidden).len(), 0);
     assert_eq!(hidden.body, absent.body);
-    let _ = world.anonymous().get(&seen(NAME, &subject.digest())).await.refused(401, "UNAUTHORIZED");
+    let _ =
+        world.anonymous().get(&seen(NAME, &subject.digest())).await.refused(401, "UNAUTHORIZED");
     let narrow = world.narrowed(&ann, &["repository:acme/shop-web:pull"]).await;
     let refused = narrow.get(&seen(NAME, &subject.digest())).await.refused(401, "UNAUTHORIZED");
     assert!(refused.header("www-authenticate").contains("insufficient_scope"));

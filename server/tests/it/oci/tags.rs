@@ -21,7 +21,10 @@ async fn all_tags_are_listed_in_order() {
     let (_world, ann) = tagged(&["v2", "latest", "V1", "v10"]).await;
     let answer = ann.get("/v2/acme/shop/tags/list").await.expect(200);
     assert_eq!(answer.header("content-type"), "application/json");
-    assert_eq!(answer.json(), json!({ "name": "acme/shop", "tags": ["V1", "latest", "v10", "v2"] }));
+    assert_eq!(
+        answer.json(),
+        json!({ "name": "acme/shop", "tags": ["V1", "latest", "v10", "v2"] })
+    );
     assert_eq!(answer.header("link"), "");
     let empty = ann.get("/v2/acme/shop-web/tags/list").await.expect(200);
     assert_eq!(empty.json(), json!({ "name": "acme/shop-web", "tags": [] }));
@@ -45,7 +48,10 @@ async fn pages_lead_through_the_whole_list() {
     // A tag need not exist to begin after it.
     let after = ann.get("/v2/acme/shop/tags/list?last=bb&n=1").await.expect(200);
     assert_eq!(tags(&after), ["c"]);
-    assert_eq!(tags(&ann.get("/v2/acme/shop/tags/list?last=e").await.expect(200)), Vec::<String>::new());
+    assert_eq!(
+        tags(&ann.get("/v2/acme/shop/tags/list?last=e").await.expect(200)),
+        Vec::<String>::new()
+    );
 }
 
 #[tokio::test]
@@ -58,6 +64,7 @@ async fn the_count_is_bounded_and_checked() {
         assert_eq!(tags(&answer), ["a", "b"], "{huge}");
     }
     for bad in ["n=-1", "n=abc", "n=", "n=1&n=1", "last=a&last=b"] {
-        let _ = ann.get(&format!("/v2/acme/shop/tags/list?{bad}")).await.refused(400, "UNSUPPORTED");
+        let _ =
+            ann.get(&format!("/v2/acme/shop/tags/list?{bad}")).await.refused(400, "UNSUPPORTED");
     }
 }

@@ -1,6 +1,6 @@
 //! Pushing blobs in every style.
 
-use crate::harness::{Answer, Client, Settings, World, digest, digest512};
+use crate::harness::{Answer, Client, Halting, Settings, World, digest, digest512, halting};
 use axum::body::Body;
 use axum::http::Method;
 use bytes::Bytes;
@@ -81,7 +81,9 @@ async fn chunks_follow_each_other_exactly() {
     let (_world, ann) = ann().await;
     let upload = ann.start_upload(NAME).await;
     assert_eq!(patch(&ann, &upload, "0-3", "0123").await.expect(202).header("range"), "0-3");
-    for (what, range, body) in [("again", "0-3", "0123"), ("gap", "6-7", "67"), ("overlap", "2-5", "2345")] {
+    for (what, range, body) in
+        [("again", "0-3", "0123"), ("gap", "6-7", "67"), ("overlap", "2-5", "2345")]
+    {
         let refused = patch(&ann, &upload, range, body).await.refused(416, "BLOB_UPLOAD_INVALID");
         assert_eq!(refused.header("range"), "0-3", "{what}");
         assert_eq!(refused.header("location"), upload, "{what}");
@@ -202,53 +204,41 @@ async fn a_body_that_stalls_is_cut_and_kept_up_to_there() {
 async fn a_client_that_goes_away_does_not_cut_the_change_it_asked_for() {
     let (_world, ann) = ann().await;
     let upload = ann.start_upload(NAME).await;
-    let (last, wait) = tokio::sync::oneshot::channel::<Bytes>();
-    let end = stream::once(async move { wait.await.map_err(std::io::Error::other) });
-    let start = stream::iter([Ok(Bytes::from_static(b"0123"))]);
-    let body = Body::from_stream(start.chain(end));
+    let Halting { body, reached, rest } = halting("0123");
     let request = tokio::spawn({
         let (ann, upload) = (ann.clone(), upload.clone());
         async move { close(&ann, &upload, b"01234567", body).await }
     });
-    // The second writer is refused exactly while the first is at work.
-    until(async || patch(&ann, &upload, "", "").await.status == 409).await;
+    reached.await.expect("the body is read");
     request.abort();
     assert!(request.await.is_err(), "the handler was dropped in the middle");
-    last.send(Bytes::from_static(b"4567")).expect("the verb still reads");
+    rest.send("4567").expect("the verb still reads");
     let path = format!("/v2/{NAME}/blobs/{}", digest(b"01234567"));
-    until(async || ann.head(&path).await.status == 200).await;
-}
-
-/// Asks again and again, for a few seconds.
-async fn until(mut question: impl AsyncFnMut() -> bool) {
-    let asked = async {
-        while !question().await {
+    let finished = async {
+        while ann.head(&path).await.status != 200 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), asked).await.expect("in time");
+    tokio::time::timeout(Duration::from_secs(20), finished).await.expect("in time");
 }
 
 #[tokio::test]
 async fn a_second_writer_is_told_that_the_first_is_at_work() {
     let (_world, ann) = ann().await;
     let upload = ann.start_upload(NAME).await;
-    let (go, wait) = tokio::sync::oneshot::channel::<()>();
-    let end = stream::once(async move {
-        let _ = wait.await;
-        Ok::<_, std::io::Error>(Bytes::from_static(b"4567"))
-    });
-    let body = Body::from_stream(stream::iter([Ok(Bytes::from_static(b"0123"))]).chain(end));
+    let Halting { body, reached, rest } = halting("0123");
     let first = tokio::spawn({
         let (ann, upload) = (ann.clone(), upload.clone());
         async move { patch(&ann, &upload, "", body).await }
     });
-    until(async || patch(&ann, &upload, "", "").await.status == 409).await;
-    let second = patch(&ann, &upload, "", "").await.refused(409, "BLOB_UPLOAD_INVALID");
+    reached.await.expect("the body is read");
+    let second = patch(&ann, &upload, "", "xyz").await.refused(409, "BLOB_UPLOAD_INVALID");
     assert!(second.message().contains("another request"), "{}", second.message());
-    go.send(()).expect("the first writer still waits");
+    let _ = close(&ann, &upload, b"xyz", "").await.refused(409, "BLOB_UPLOAD_INVALID");
+    rest.send("4567").expect("the first writer still waits");
     let first = first.await.expect("an answer").expect(202);
     assert_eq!(first.header("range"), "0-7");
+    let _ = close(&ann, &upload, b"01234567", "").await.expect(201);
 }
 
 #[tokio::test]
@@ -294,7 +284,10 @@ async fn a_mount_needs_a_package_that_may_be_read_in_the_same_workspace() {
     assert_eq!(mounted.header("location"), here);
     assert_eq!(mounted.header("docker-content-digest"), sum);
     assert_eq!(ann.get(&here).await.expect(200).body, &content[..]);
-    let _ = ann.post("/v2/acme/shop/blobs/uploads/?mount=x&from=acme/shop").await.refused(400, "DIGEST_INVALID");
+    let _ = ann
+        .post("/v2/acme/shop/blobs/uploads/?mount=x&from=acme/shop")
+        .await
+        .refused(400, "DIGEST_INVALID");
 }
 
 #[tokio::test]
