@@ -181,12 +181,7 @@ pub struct Http {
 
 impl Default for Http {
     fn default() -> Self {
-        Self {
-            idle_body_seconds: 60,
-            head_seconds: 15,
-            most_connections: 4096,
-            drain_seconds: 60,
-        }
+        Self { idle_body_seconds: 60, head_seconds: 15, most_connections: 4096, drain_seconds: 60 }
     }
 }
 
@@ -291,10 +286,11 @@ fn load_from(
         None => Config::default(),
     };
     let environment = read_environment(environment)?;
-    let admin_password = match (environment.admin_password.clone(), &environment.admin_password_file) {
-        (None, Some(path)) => Some(read_text(path)?.trim_end_matches(['\r', '\n']).to_owned()),
-        (given, _) => given,
-    };
+    let admin_password =
+        match (environment.admin_password.clone(), &environment.admin_password_file) {
+            (None, Some(path)) => Some(read_text(path)?.trim_end_matches(['\r', '\n']).to_owned()),
+            (given, _) => given,
+        };
     environment.overlay(&mut config);
     if let Some(data_dir) = &flags.data_dir {
         config.data_dir.clone_from(data_dir);
@@ -328,7 +324,9 @@ fn read_environment(
     let ours = variables.filter(|(name, value)| {
         name.starts_with(PREFIX) && !NOT_SETTINGS.contains(&name.as_str()) && !value.is_empty()
     });
-    envy::prefixed(PREFIX).from_iter(ours).map_err(|error| ConfigError::Environment(error.to_string()))
+    envy::prefixed(PREFIX)
+        .from_iter(ours)
+        .map_err(|error| ConfigError::Environment(error.to_string()))
 }
 
 impl Environment {
@@ -378,13 +376,25 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     require(config.limits.manifest_bytes >= 4096, "limits.manifest_bytes is at least 4096");
     require(config.limits.manifest_bytes <= 64 << 20, "limits.manifest_bytes is at most 64 MiB");
     require(config.limits.manifest_descriptors >= 1, "limits.manifest_descriptors is at least 1");
-    require(config.limits.manifest_descriptors <= 20_000, "limits.manifest_descriptors is at most 20000");
+    require(
+        config.limits.manifest_descriptors <= 20_000,
+        "limits.manifest_descriptors is at most 20000",
+    );
     require(config.limits.blob_bytes != Some(0), "limits.blob_bytes is above 0");
     require(config.limits.upload_seconds != Some(0), "limits.upload_seconds is above 0");
     require(config.database.cache_bytes >= 1 << 20, "database.cache_bytes is at least 1 MiB");
-    require(config.space.hard_bytes <= config.space.soft_bytes, "space.hard_bytes is at most space.soft_bytes");
-    require((60..=3600).contains(&config.tokens.lifetime_seconds), "tokens.lifetime_seconds is 60 to 3600");
-    require(!config.tokens.service.is_empty() && !config.tokens.service.contains('"'), "tokens.service is some text without quotes");
+    require(
+        config.space.hard_bytes <= config.space.soft_bytes,
+        "space.hard_bytes is at most space.soft_bytes",
+    );
+    require(
+        (60..=3600).contains(&config.tokens.lifetime_seconds),
+        "tokens.lifetime_seconds is 60 to 3600",
+    );
+    require(
+        !config.tokens.service.is_empty() && !config.tokens.service.contains('"'),
+        "tokens.service is some text without quotes",
+    );
     require(config.http.idle_body_seconds >= 1, "http.idle_body_seconds is at least 1");
     require(config.http.head_seconds >= 1, "http.head_seconds is at least 1");
     require(config.http.most_connections >= 1, "http.most_connections is at least 1");

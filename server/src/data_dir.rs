@@ -84,7 +84,8 @@ impl DataDir {
                 let mut pid = String::new();
                 // The holder's number is a courtesy; an unreadable one changes nothing.
                 let read = lock.read_to_string(&mut pid).is_ok() && !pid.trim().is_empty();
-                let holder = if read { format!(" (process {})", pid.trim()) } else { String::new() };
+                let holder =
+                    if read { format!(" (process {})", pid.trim()) } else { String::new() };
                 return Err(DataDirError::InUse { path: path.to_owned(), holder });
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),

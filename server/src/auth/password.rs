@@ -23,7 +23,7 @@ pub(super) const SHORTEST: usize = 8;
 pub(super) const LONGEST: usize = 1024;
 
 /// Hashes at once.
-const SLOTS: usize = 2;
+const SLOTS: usize = 1;
 /// How long a login waits for its turn before it is told to come back.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a right password is remembered.

@@ -18,11 +18,11 @@
 //!
 //! What it costs, in syncs: beginning an upload, none; a body below 64 MiB, two (data, state), and a
 //! third for the first body of an upload (its directory); each further 64 MiB, two; finishing, one
-//! (the object's directory). So a small blob costs four.
-//! Deleting syncs nothing: a name that comes
-//! back after a power loss is an object without a row, which the start-up sweep sets aside.
+//! (the object's directory). So a small blob costs four. Deleting syncs nothing: a
+//! name that comes back after a power loss is an object without a row, which the start-up sweep sets
+//! aside.
 //!
-//! Memory: a body holds at most four pieces of 512 KiB, a reader two chunks of 256 KiB. No thread waits
+//! Memory: a body holds at most four pieces of 256 KiB, a reader two chunks of 256 KiB. No thread waits
 //! for the network: the blocking pool is used for one operation at a time.
 //!
 //! One process at a time may open a data directory; the caller holds its lock. This file must not

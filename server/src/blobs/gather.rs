@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 /// Bytes in a piece. With [`WAITING`] pieces waiting, one here and one being written, an upload
 /// holds four of them.
 #[cfg(not(test))]
-pub(super) const PIECE: usize = 512 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 /// Small enough that bodies of many pieces are cheap to test.
 #[cfg(test)]
 pub(super) const PIECE: usize = 16 << 10;

@@ -20,7 +20,7 @@
 //! A request that failed may still have been carried out, so after each finish the store is asked what
 //! is under the key.
 //!
-//! Memory: a body holds one part and three pieces of 512 KiB. This file must not know metadata or HTTP.
+//! Memory: a body holds one part and three pieces of 256 KiB. This file must not know metadata or HTTP.
 
 mod state;
 mod upload;

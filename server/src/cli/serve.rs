@@ -40,7 +40,9 @@ pub enum ServeError {
     #[error("blobs: {0}")]
     Blobs(#[from] BlobError),
     /// The database's pages are damaged so that opening it panicked.
-    #[error("the database is damaged and cannot be opened; restore the data directory from a backup")]
+    #[error(
+        "the database is damaged and cannot be opened; restore the data directory from a backup"
+    )]
     DamagedDatabase,
     /// The data directory.
     #[error(transparent)]
@@ -97,7 +99,11 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
     let auth = Authenticator::open(registry.clone(), settings).await?;
     if let Some(password) = auth.ensure_admin(loaded.admin_password.map(Secret::new)).await? {
         let mut out = std::io::stderr().lock();
-        writeln!(out, "\nFirst start: log in as admin with the one-time password\n\n    {}\n\nIt is not shown again. Change it with: standpipe-server admin user password admin\n", password.expose())?;
+        writeln!(
+            out,
+            "\nFirst start: log in as admin with the one-time password\n\n    {}\n\nIt is not shown again. Change it with: standpipe-server admin user password admin\n",
+            password.expose()
+        )?;
     }
     let listener = TcpListener::bind(config.listen)
         .map_err(|source| ServeError::Listen { address: config.listen, source })?;
@@ -122,7 +128,8 @@ async fn open_registry(
     let options = RedbOptions { cache_bytes: config.database.cache_bytes };
     let (path, database_clock) = (directory.database(), clock.clone());
     // redb may panic on a file that something else has damaged; that is a message, not a trace.
-    let opened = tokio::task::spawn_blocking(move || RedbStore::open(&path, options, database_clock));
+    let opened =
+        tokio::task::spawn_blocking(move || RedbStore::open(&path, options, database_clock));
     let metadata = opened.await.map_err(|_| ServeError::DamagedDatabase)??;
     let blobs = FsBlobStore::open(directory.path(), clock.clone(), SystemFiles)?;
     let marks = Marks {
@@ -137,8 +144,7 @@ async fn open_registry(
         blob_bytes: config.limits.blob_bytes,
         upload_duration: config.limits.upload_seconds.map(Duration::from_secs),
     };
-    let registry =
-        Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, Some(space));
+    let registry = Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, Some(space));
     registry.check_identity().await?;
     let report = registry.recover_uploads().await?;
     if report.uploads_removed + report.uploads_forgotten > 0 {

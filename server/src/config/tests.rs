@@ -26,7 +26,11 @@ fn nothing_at_all_is_enough() {
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let (_file, mut flags) = file("listen: 127.0.0.1:1\ndata_dir: a\nlimits:\n  blob_bytes: 7\n");
-    let environment = [("STANDPIPE_LISTEN", "127.0.0.1:2"), ("STANDPIPE_DATA_DIR", "b"), ("STANDPIPE_LOG_FILTER", "")];
+    let environment = [
+        ("STANDPIPE_LISTEN", "127.0.0.1:2"),
+        ("STANDPIPE_DATA_DIR", "b"),
+        ("STANDPIPE_LOG_FILTER", ""),
+    ];
     flags.listen = Some("127.0.0.1:3".parse().unwrap());
     let config = load_from(&flags, variables(&environment)).unwrap().config;
     assert_eq!(config.listen.port(), 3);
@@ -47,7 +51,8 @@ fn unknown_keys_are_errors_with_their_place() {
 
 #[test]
 fn wrong_values_are_told_all_at_once() {
-    let (_file, flags) = file("public_url: ftp://x\nlimits:\n  manifest_bytes: 1\n  upload_seconds: 0\n");
+    let (_file, flags) =
+        file("public_url: ftp://x\nlimits:\n  manifest_bytes: 1\n  upload_seconds: 0\n");
     let error = load_from(&flags, variables(&[])).unwrap_err().to_string();
     for part in ["public_url", "manifest_bytes", "upload_seconds"] {
         assert!(error.contains(part), "{error}");
@@ -56,7 +61,11 @@ fn wrong_values_are_told_all_at_once() {
 
 #[test]
 fn the_clients_variables_are_not_the_servers() {
-    let environment = [("STANDPIPE_PASSWORD", "x"), ("STANDPIPE_SERVER", "y"), ("STANDPIPE_ADMIN_PASSWORD", "secret-1")];
+    let environment = [
+        ("STANDPIPE_PASSWORD", "x"),
+        ("STANDPIPE_SERVER", "y"),
+        ("STANDPIPE_ADMIN_PASSWORD", "secret-1"),
+    ];
     let loaded = load_from(&Flags::default(), variables(&environment)).unwrap();
     assert_eq!(loaded.admin_password.as_deref(), Some("secret-1"));
     assert!(!format!("{loaded:?}").contains("secret-1"));

@@ -27,7 +27,9 @@ impl Principal {
     pub fn key(&self) -> String {
         match self {
             Self::Anonymous => "anonymous".to_owned(),
-            Self::Pipeline { workspace, repository } => format!("pipeline:{workspace}:{repository}"),
+            Self::Pipeline { workspace, repository } => {
+                format!("pipeline:{workspace}:{repository}")
+            }
             Self::User(name) => format!("user:{name}"),
         }
     }

@@ -196,8 +196,8 @@ mod tests {
     #[test]
     fn illegal_names_are_refused() {
         for bad in [
-            "", "/", "a/", "/a", "a//b", "A/b", "a/B", "a/.b", "a/b.", "a/b..c", "a/b___c", "a/b._c",
-            "a/-b", "a/b-", "a/b c", "a/b%2fc", "a/../b", "a/é",
+            "", "/", "a/", "/a", "a//b", "A/b", "a/B", "a/.b", "a/b.", "a/b..c", "a/b___c",
+            "a/b._c", "a/-b", "a/b-", "a/b c", "a/b%2fc", "a/../b", "a/é",
         ] {
             assert!(bad.parse::<Name>().is_err(), "{bad}");
         }

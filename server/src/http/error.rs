@@ -17,6 +17,7 @@ use crate::registry::error::NotCreated;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::error::Error;
+use tokio::time::error::Elapsed;
 
 /// What a client has to do about its credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -213,7 +214,7 @@ fn advice(why: &NotCreated) -> String {
 fn stalled(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(found) = cause {
-        if found.is::<tower_http::timeout::TimeoutError>() {
+        if found.is::<tower_http::timeout::TimeoutError>() || found.is::<Elapsed>() {
             return true;
         }
         cause = found.source();

@@ -47,7 +47,12 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     async fn document(&self, kind: DocumentKind, key: &str) -> Result<Option<Document>>;
 
     /// At most `page.limit` documents whose key begins with `prefix`, by key.
-    async fn documents(&self, kind: DocumentKind, prefix: &str, page: Page) -> Result<Vec<Document>>;
+    async fn documents(
+        &self,
+        kind: DocumentKind,
+        prefix: &str,
+        page: Page,
+    ) -> Result<Vec<Document>>;
 
     /// Writes a document if its version is still `expected` (`None`: if it does not exist yet).
     /// Returns the new version.
@@ -157,7 +162,12 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     // Uploads and blobs.
 
     /// Records an upload session, creating the package first if the target says so.
-    async fn start_upload(&self, change: &Change, target: &Target, upload: NewUpload) -> Result<Upload>;
+    async fn start_upload(
+        &self,
+        change: &Change,
+        target: &Target,
+        upload: NewUpload,
+    ) -> Result<Upload>;
 
     /// An upload session's record.
     async fn upload(&self, id: UploadId) -> Result<Option<Upload>>;
@@ -198,7 +208,8 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     async fn renew_lease(&self, package: PackageId, item: Leased, digest: &Digest) -> Result<bool>;
 
     /// Hides a blob from this package at a client's request.
-    async fn delete_blob(&self, change: &Change, package: PackageId, digest: &Digest) -> Result<()>;
+    async fn delete_blob(&self, change: &Change, package: PackageId, digest: &Digest)
+    -> Result<()>;
 
     // Manifests and tags.
 
@@ -212,7 +223,8 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     ) -> Result<PutManifest>;
 
     /// A manifest with its bytes, re-hashed.
-    async fn manifest(&self, package: PackageId, reference: &Reference) -> Result<Option<Manifest>>;
+    async fn manifest(&self, package: PackageId, reference: &Reference)
+    -> Result<Option<Manifest>>;
 
     /// A manifest without its bytes.
     async fn manifest_facts(

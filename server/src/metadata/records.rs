@@ -2,8 +2,8 @@
 //! them as it likes.
 
 use crate::domain::{
-    Change, Digest, ManifestView, ObjectKey, PackageId, PackageName, ProjectKey, RepositoryId, Slug,
-    Tag, Timestamp, UploadId, Visibility, WorkspaceId, WorkspaceSettings,
+    Change, Digest, ManifestView, ObjectKey, PackageId, PackageName, ProjectKey, RepositoryId,
+    Slug, Tag, Timestamp, UploadId, Visibility, WorkspaceId, WorkspaceSettings,
 };
 
 /// A change with the time the store gave it.

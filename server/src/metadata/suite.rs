@@ -42,8 +42,7 @@ impl Fixture {
         };
         let workspace = store.create_workspace(&change(), new).await.unwrap();
         let fields = fields("shop");
-        let repository =
-            store.create_repository(&change(), workspace.id, fields).await.unwrap();
+        let repository = store.create_repository(&change(), workspace.id, fields).await.unwrap();
         let mut ids = Vec::new();
         for name in ["one", "two"] {
             let name = name.parse().unwrap();
@@ -71,8 +70,7 @@ impl Fixture {
             format!(r#"{{"mediaType":"x","digest":"{}","size":{}}}"#, digest(text), text.len())
         };
         let layers: Vec<_> = blobs[1..].iter().map(one).collect();
-        let text =
-            format!(r#"{{"config":{},"layers":[{}]}}"#, one(&blobs[0]), layers.join(","));
+        let text = format!(r#"{{"config":{},"layers":[{}]}}"#, one(&blobs[0]), layers.join(","));
         manifest(OCI_MANIFEST, &text, tags)
     }
 
@@ -225,10 +223,7 @@ async fn a_document_is_written_only_over_the_version_it_was_read_at(on: Fixture)
     let kind = DocumentKind::User;
     assert!(put_fails(&on, Some(1)).await, "nothing is there yet");
     let change = change();
-    assert_eq!(
-        on.store.put_document(&change, kind, "ann", None, b"1".to_vec()).await.unwrap(),
-        1
-    );
+    assert_eq!(on.store.put_document(&change, kind, "ann", None, b"1".to_vec()).await.unwrap(), 1);
     assert!(put_fails(&on, None).await, "it is there already");
     assert_eq!(
         on.store.put_document(&change, kind, "ann", Some(1), b"2".to_vec()).await.unwrap(),
@@ -264,10 +259,8 @@ async fn a_manifest_that_names_missing_content_is_refused_and_leaves_nothing(on:
 
 async fn a_manifest_that_says_a_wrong_size_is_refused(on: Fixture) {
     on.blob(on.first, "config").await;
-    let text = format!(
-        r#"{{"config":{{"mediaType":"x","digest":"{}","size":7}}}}"#,
-        digest("config")
-    );
+    let text =
+        format!(r#"{{"config":{{"mediaType":"x","digest":"{}","size":7}}}}"#, digest("config"));
     let refused = on.put(on.first, manifest(OCI_MANIFEST, &text, &[])).await;
     assert!(matches!(refused, Err(MetadataError::SizeMismatch { actual: 6, said: 7, .. })));
 }
@@ -445,7 +438,8 @@ async fn slugs_are_taken_once(on: Fixture) {
         name: String::new(),
         settings: WorkspaceSettings::default(),
     };
-    let taken = |error: MetadataError| matches!(error, MetadataError::Conflict(Conflict::SlugTaken));
+    let taken =
+        |error: MetadataError| matches!(error, MetadataError::Conflict(Conflict::SlugTaken));
     assert!(taken(on.store.create_workspace(&change(), new).await.unwrap_err()));
     let again = on.store.create_repository(&change(), on.workspace.id, fields("shop")).await;
     assert!(taken(again.unwrap_err()));

@@ -191,10 +191,18 @@ impl Registry {
         let found = self.metadata.workspace(workspace).await?;
         let package = self.metadata.package(id).await?;
         let (Some(found), Some(package)) = (found, package) else {
-            return Err(if caller.is_anonymous() { RegistryError::Unauthenticated } else { missing() });
+            return Err(if caller.is_anonymous() {
+                RegistryError::Unauthenticated
+            } else {
+                missing()
+            });
         };
         if package.workspace != found.id {
-            return Err(if caller.is_anonymous() { RegistryError::Unauthenticated } else { missing() });
+            return Err(if caller.is_anonymous() {
+                RegistryError::Unauthenticated
+            } else {
+                missing()
+            });
         }
         let name = Name { workspace: found.slug, package: package.name.clone() };
         match self.allowed(caller, &name, action).await {

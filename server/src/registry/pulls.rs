@@ -12,9 +12,12 @@ use std::sync::Mutex;
 /// Most different items counted between two writes; more are not counted, so that memory is bounded.
 const MOST_ITEMS: usize = 100_000;
 
+/// Pulls of a manifest, by the tag they came by.
+type Items = HashMap<(PackageId, Digest, Option<Tag>), Pulls>;
+
 /// Pulls since the last write.
 #[derive(Debug, Default)]
-pub struct PullCounter(Mutex<HashMap<(PackageId, Digest, Option<Tag>), Pulls>>);
+pub struct PullCounter(Mutex<Items>);
 
 impl PullCounter {
     /// Counts one pull.
@@ -46,7 +49,7 @@ impl PullCounter {
             .collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(PackageId, Digest, Option<Tag>), Pulls>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Items> {
         // A panic while counting leaves a map that is still a map.
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

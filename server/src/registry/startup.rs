@@ -91,7 +91,10 @@ impl Registry {
                 return Err(Mismatch::NewerFormat(blobs.format));
             }
             if blobs.instance != database.id {
-                return Err(Mismatch::OtherInstance { blobs: blobs.instance, database: database.id });
+                return Err(Mismatch::OtherInstance {
+                    blobs: blobs.instance,
+                    database: database.id,
+                });
             }
             return self.check_age().await;
         }

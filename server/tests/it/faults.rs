@@ -4,10 +4,12 @@
 //! acknowledged holds with the right bytes after reopening, nothing is half visible, the rows agree,
 //! and after the sweep no object is without a row.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail the test where it went wrong")]
+
 use redb::StorageBackend;
-use standpipe_server::blobs::fault::FaultyFiles;
+use standpipe_server::blobs::fault::{FaultyFiles, SimulatedDisk};
 use standpipe_server::blobs::fs::FsBlobStore;
-use standpipe_server::blobs::fs::files::SystemFiles;
+use standpipe_server::blobs::fs::files::Files as _;
 use standpipe_server::blobs::{BlobStore, ByteStream};
 use standpipe_server::clock::Clock;
 use standpipe_server::domain::{
@@ -16,9 +18,7 @@ use standpipe_server::domain::{
 use standpipe_server::fault::{Fault, FaultPlan, Lasting};
 use standpipe_server::metadata::documents::{self, Body as _};
 use standpipe_server::metadata::redb::{RedbOptions, RedbStore};
-use standpipe_server::metadata::{
-    DocumentKind, MetadataStore, NewWorkspace, RepositoryFields,
-};
+use standpipe_server::metadata::{DocumentKind, MetadataStore, NewWorkspace, RepositoryFields};
 use standpipe_server::registry::blobs::ByteRange;
 use standpipe_server::registry::manifests::ManifestUpload;
 use standpipe_server::registry::uploads::Chunk;
@@ -26,6 +26,9 @@ use standpipe_server::registry::{Limits, Registry, RegistryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+
+/// Where the blobs are on the simulated disk.
+const ROOT: &str = "/data";
 
 /// The database's file, kept in memory so that it outlives the handle, with faults.
 #[derive(Clone, Debug)]
@@ -72,17 +75,16 @@ struct World {
     blobs: Arc<dyn BlobStore>,
 }
 
-fn open(directory: &Path, disk: &Disk, plan: &FaultPlan) -> World {
+fn open(files: &SimulatedDisk, disk: &Disk) -> World {
     let clock = Clock::manual(Timestamp(1_800_000_000_000));
     let (backend, options) = (disk.clone(), RedbOptions::default());
     let metadata: Arc<dyn MetadataStore> =
         Arc::new(RedbStore::open_with(move || backend.clone(), options, clock.clone()).unwrap());
-    let files = FaultyFiles::new(SystemFiles, plan.clone());
+    let files = FaultyFiles::new(files.clone(), disk.plan.clone());
     let blobs: Arc<dyn BlobStore> =
-        Arc::new(FsBlobStore::open(directory, clock.clone(), files).unwrap());
+        Arc::new(FsBlobStore::open(Path::new(ROOT), clock.clone(), files).unwrap());
     let (limits, space) = (Limits::default(), None);
-    let registry =
-        Registry::new(Arc::clone(&metadata), Arc::clone(&blobs), clock, limits, space);
+    let registry = Registry::new(Arc::clone(&metadata), Arc::clone(&blobs), clock, limits, space);
     World { registry, metadata, blobs }
 }
 
@@ -101,11 +103,8 @@ fn name() -> Name {
 /// Workspace, repository, package and an administrator.
 async fn prepare(world: &World) {
     let metadata = &world.metadata;
-    let user = documents::User {
-        password_hash: String::new(),
-        instance_admin: true,
-        disabled: false,
-    };
+    let user =
+        documents::User { password_hash: String::new(), instance_admin: true, disabled: false };
     let (kind, change) = (DocumentKind::User, change());
     metadata.put_document(&change, kind, "admin", None, user.encode()).await.unwrap();
     let new = NewWorkspace {
@@ -229,20 +228,20 @@ async fn verify(world: &World, done: &Acknowledged, what: &str) {
 /// Runs the push with the n-th call failing, for every n, until a run is over before n.
 async fn every_call_fails_once(fault: Fault, lasting: Lasting) {
     let plan = FaultPlan::new();
-    let base = tempfile::tempdir().unwrap();
+    let base = SimulatedDisk::new();
+    base.create_dir(Path::new(ROOT)).unwrap();
+    base.sync_dir(Path::new("/")).unwrap();
     let disk = Disk { bytes: Arc::default(), plan: plan.clone() };
-    prepare(&open(base.path(), &disk, &plan)).await;
+    prepare(&open(&base, &disk)).await;
     let image = disk.bytes.lock().unwrap().clone();
-    let identity = std::fs::read(base.path().join("blobs/instance")).unwrap();
     for n in 1.. {
         let what = format!("call {n}, {fault:?}, {lasting:?}");
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir(directory.path().join("blobs")).unwrap();
-        std::fs::write(directory.path().join("blobs/instance"), &identity).unwrap();
+        // A copy: all that was done so far is durable, so nothing of it is lost.
+        let files = base.after_power_loss(n);
         let bytes = Arc::new(Mutex::new(image.clone()));
         let disk = Disk { bytes, plan: plan.clone() };
         plan.disarm();
-        let world = open(directory.path(), &disk, &plan);
+        let world = open(&files, &disk);
         let mut done = Acknowledged::new();
         plan.arm(n, fault, lasting);
         push(&world, &mut done).await;
@@ -250,7 +249,7 @@ async fn every_call_fails_once(fault: Fault, lasting: Lasting) {
         let finished = plan.struck().is_empty();
         let struck = plan.struck().first().copied().unwrap_or_default();
         plan.disarm();
-        let world = open(directory.path(), &disk, &plan);
+        let world = open(&files, &disk);
         verify(&world, &done, &format!("{what}, {struck}")).await;
         if finished {
             assert_eq!((done.blobs.len(), done.manifests.len()), (3, 2));

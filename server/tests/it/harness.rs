@@ -8,7 +8,7 @@
 
 mod images;
 
-pub(crate) use images::{IMAGE, INDEX, Manifest, descriptor, digest, digest512, image};
+pub(crate) use images::{IMAGE, INDEX, Manifest, digest, digest512, image};
 
 use axum::Router;
 use axum::body::Body;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod faults;
 mod harness;
 mod layering;
 mod oci;

@@ -143,7 +143,7 @@ impl OpenFile for File {
     }
 
     fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        // Reading into spare capacity saves zeroing half a megabyte before each read.
+        // Reading into spare capacity saves zeroing a chunk before each read.
         let mut bytes = Vec::with_capacity(length);
         while bytes.len() < length {
             let at = offset + bytes.len() as u64;

@@ -3,9 +3,7 @@
 //! Invariant: keys that the registry acts on may stand once. Everything else is skipped unread, so
 //! that vendors' fields pass.
 
-use super::{
-    DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, InvalidManifest, OCI_INDEX, OCI_MANIFEST,
-};
+use super::{DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, InvalidManifest, OCI_INDEX, OCI_MANIFEST};
 use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use std::fmt;
@@ -40,10 +38,10 @@ pub(super) struct RawDescriptor {
 
 impl RawDescriptor {
     pub(super) fn read(&self, field: &str) -> Result<Descriptor, InvalidManifest> {
-        let digest = self.digest.parse().map_err(|source| InvalidManifest::Digest {
-            field: field.to_owned(),
-            source,
-        })?;
+        let digest = self
+            .digest
+            .parse()
+            .map_err(|source| InvalidManifest::Digest { field: field.to_owned(), source })?;
         Ok(Descriptor { digest, size: self.size, media_type: self.media_type.clone() })
     }
 }

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use utoipa::{IntoParams, ToSchema};
 
@@ -109,9 +110,9 @@ pub(super) async fn list(
     let wanted = Paging { after: query.after, limit: query.limit }.wanted()?;
     let caller = call.caller();
     let workspace = app.registry.visible_workspace(caller, &slug).await?;
-    let mut filter = PackageFilter::default();
-    filter.project = query.project.map(|key| parse("project", &key)).transpose()?;
-    filter.name = query.name.map(|name| parse("name", &name)).transpose()?;
+    let project = query.project.map(|key| parse("project", &key)).transpose()?;
+    let name = query.name.map(|name| parse("name", &name)).transpose()?;
+    let mut filter = PackageFilter { project, name, repository: None };
     if let Some(repository) = query.repository {
         let repository: Slug = parse("repository", &repository)?;
         let found = app.registry.repository_for(caller, &slug, &repository, Action::Pull).await?;
@@ -120,8 +121,8 @@ pub(super) async fn list(
     let found = app.registry.packages(caller, &workspace, &filter, wanted.page()).await?;
     let mut slugs = HashMap::new();
     for package in &found {
-        if !slugs.contains_key(&package.repository) {
-            slugs.insert(package.repository, repository_of(&app, package.repository).await?);
+        if let Entry::Vacant(unknown) = slugs.entry(package.repository) {
+            unknown.insert(repository_of(&app, package.repository).await?);
         }
     }
     let show = |package: metadata::Package| {

@@ -19,6 +19,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The most `tag` parameters of one request (distribution-spec asks for at least 10).
 const MOST_TAGS: usize = 64;
@@ -48,9 +49,13 @@ pub(super) async fn put(call: Call, body: Body, name: Name, reference: Reference
     let tags = tags(&call)?;
     let media_type = media_type(call.headers())?;
     let (registry, change) = (call.registry().clone(), call.requester.change());
-    let bytes = read_whole(&call, body).await?;
+    let (bytes, room) = read_whole(&call, body).await?;
     let upload = ManifestUpload { reference, tags: tags.clone(), media_type, bytes };
-    let verb = async move { registry.put_manifest(&access, &change, upload).await };
+    let verb = async move {
+        let stored = registry.put_manifest(&access, &change, upload).await;
+        drop(room);
+        stored
+    };
     Ok(created(&name, &to_its_end(verb).await?, &tags))
 }
 
@@ -124,8 +129,12 @@ fn media_type(headers: &HeaderMap) -> Result<String, OciError> {
     }
 }
 
-/// Reads the body, which is refused by its announced length before any of it is read.
-async fn read_whole(call: &Call, body: Body) -> Result<Bytes, RegistryError> {
+/// Reads the body, which is refused by its announced length before any of it is read. The room for
+/// it is given back when the permit is dropped.
+async fn read_whole(
+    call: &Call,
+    body: Body,
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), RegistryError> {
     let most = call.registry().limits().manifest_bytes;
     let announced = super::uploads::content_length(call.headers());
     let announced = announced.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
@@ -134,9 +143,8 @@ async fn read_whole(call: &Call, body: Body) -> Result<Bytes, RegistryError> {
     }
     let room = call.oci.budget.room(announced.unwrap_or(most)).await;
     let collected = tokio::time::timeout(LONGEST, Limited::new(body, most).collect()).await;
-    drop(room);
     match collected {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Ok(collected)) => Ok((collected.to_bytes(), room)),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             Err(RegistryError::ManifestTooLarge(most))
         }

@@ -87,7 +87,7 @@ async fn dispatch(State(oci): State<Oci>, request: Request) -> Response {
         Err(invalid) => return path_error(invalid, &parts.method).into_response(),
     };
     let scope = endpoint.scope(&parts.method);
-    let (body, salvage) = Salvage::of(body);
+    let (body, salvage) = Salvage::of(body, &parts.headers);
     match answer(oci, endpoint, parts, body).await {
         Ok(response) => response,
         Err(error) => {

@@ -157,11 +157,11 @@ pub(super) trait Rows {
             None => Bound::Included(prefix.bytes()),
         };
         let skip = prefix.bytes().len();
-        self.visit(table, (start, Bound::Unbounded), false, &mut |key, value| {
-            match key.strip_prefix(prefix.bytes()) {
-                Some(_) => visitor(&key[skip..], value),
-                None => Ok(Walk::Stop),
-            }
+        self.visit(table, (start, Bound::Unbounded), false, &mut |key, value| match key
+            .strip_prefix(prefix.bytes())
+        {
+            Some(_) => visitor(&key[skip..], value),
+            None => Ok(Walk::Stop),
         })
     }
 
@@ -204,10 +204,7 @@ impl Snapshot {
         Self(transaction)
     }
 
-    fn open(
-        &self,
-        table: Table,
-    ) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>> {
+    fn open(&self, table: Table) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>> {
         match self.0.open_table(DEFINITIONS[table as usize]) {
             Ok(open) => Ok(Some(open)),
             // Before the first write there are no tables.

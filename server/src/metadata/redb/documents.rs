@@ -14,11 +14,7 @@ fn read(name: String, row: DocumentRow) -> Document {
     Document { key: name, version: row.version, body: row.body, changed: row.changed.read() }
 }
 
-pub(super) fn one(
-    rows: &impl Rows,
-    kind: DocumentKind,
-    name: &str,
-) -> Result<Option<Document>> {
+pub(super) fn one(rows: &impl Rows, kind: DocumentKind, name: &str) -> Result<Option<Document>> {
     let row: Option<DocumentRow> = rows.row(Table::Document, &key(kind, name))?;
     Ok(row.map(|row| read(name.to_owned(), row)))
 }

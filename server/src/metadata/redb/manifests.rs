@@ -79,8 +79,8 @@ pub(super) fn facts(
 ) -> Result<Option<ManifestFacts>> {
     let Some((digest, row, workspace)) = find(rows, package, reference)? else { return Ok(None) };
     let settings = workspaces::settings(rows, workspace)?;
-    let lease_wanted = blobs::running_out(row.lease, &settings, now)
-        && !is_held(rows, package, &digest, &row)?;
+    let lease_wanted =
+        blobs::running_out(row.lease, &settings, now) && !is_held(rows, package, &digest, &row)?;
     row.read(digest, lease_wanted).map(Some)
 }
 

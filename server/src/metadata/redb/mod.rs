@@ -381,12 +381,7 @@ impl MetadataStore for RedbStore {
         self.read(|rows| blobs::facts(rows, package, digest, now))
     }
 
-    async fn renew_lease(
-        &self,
-        package: PackageId,
-        item: Leased,
-        digest: &Digest,
-    ) -> Result<bool> {
+    async fn renew_lease(&self, package: PackageId, item: Leased, digest: &Digest) -> Result<bool> {
         let digest = *digest;
         self.write(small(package.0), move |batch| match item {
             Leased::Blob => blobs::renew_link(batch, package, &digest),
@@ -446,10 +441,8 @@ impl MetadataStore for RedbStore {
         digest: &Digest,
     ) -> Result<Vec<Tag>> {
         let (change, digest) = (change.clone(), *digest);
-        self.write(small(package.0), move |batch| {
-            manifests::hide(batch, &change, package, &digest)
-        })
-        .await
+        self.write(small(package.0), move |batch| manifests::hide(batch, &change, package, &digest))
+            .await
     }
 
     async fn delete_tag(&self, change: &Change, package: PackageId, tag: &Tag) -> Result<()> {

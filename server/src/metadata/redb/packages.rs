@@ -135,7 +135,7 @@ pub(super) fn delete(batch: &mut Batch<'_>, change: &Change, id: PackageId) -> R
 
 /// What a push to a target may rely on, before anything is written.
 pub(super) enum Planned {
-    Existing(PackageId, PackageRow),
+    Existing(PackageId, Box<PackageRow>),
     New { workspace: WorkspaceId, name: PackageName, repository: RepositoryId },
 }
 
@@ -171,20 +171,18 @@ impl Planned {
 pub(super) fn plan(rows: &impl Rows, target: &Target) -> Result<Planned> {
     let id = match target {
         Target::Existing(id) => *id,
-        Target::Create { workspace, name, repository } => {
-            match by_name(rows, *workspace, name)? {
-                Some(package) if package.repository == *repository => package.id,
-                Some(_) => return Err(MetadataError::NotFound),
-                None => {
-                    return Ok(Planned::New {
-                        workspace: *workspace,
-                        name: name.clone(),
-                        repository: *repository,
-                    });
-                }
+        Target::Create { workspace, name, repository } => match by_name(rows, *workspace, name)? {
+            Some(package) if package.repository == *repository => package.id,
+            Some(_) => return Err(MetadataError::NotFound),
+            None => {
+                return Ok(Planned::New {
+                    workspace: *workspace,
+                    name: name.clone(),
+                    repository: *repository,
+                });
             }
-        }
+        },
     };
     let row = live_row(rows, id)?.ok_or(MetadataError::NotFound)?;
-    Ok(Planned::Existing(id, row))
+    Ok(Planned::Existing(id, Box::new(row)))
 }

@@ -89,10 +89,8 @@ pub(super) fn delete(batch: &mut Batch<'_>, id: RepositoryId) -> Result<()> {
     if batch.has_prefix(Table::PackagesOf, &Key::new().repository(id))? {
         return Err(Conflict::HasPackages.into());
     }
-    batch.remove(
-        Table::RepositorySlug,
-        &slug_key(repository.workspace, &repository.fields.slug),
-    )?;
+    batch
+        .remove(Table::RepositorySlug, &slug_key(repository.workspace, &repository.fields.slug))?;
     batch.remove(Table::Repository, &Key::new().repository(id))?;
     Ok(())
 }

@@ -6,8 +6,8 @@
 
 use super::keys::{KeyReader, digest_bytes};
 use crate::domain::{
-    Change, CreateOnPush, Digest, ObjectKey, Origin, PackageId, RepositoryId, Timestamp, Visibility,
-    WorkspaceId, WorkspaceSettings,
+    Change, CreateOnPush, Digest, ObjectKey, Origin, PackageId, RepositoryId, Timestamp,
+    Visibility, WorkspaceId, WorkspaceSettings,
 };
 use crate::metadata::{
     HistoryRow, ManifestFacts, MetadataError, Package, Pulls, Repository, RepositoryFields, Result,

@@ -26,8 +26,7 @@ pub(super) fn target(rows: &impl Rows, package: PackageId, tag: &Tag) -> Result<
 }
 
 fn read(rows: &impl Rows, package: PackageId, tag: Tag, value: TagValue) -> Result<TagRow> {
-    let pulls: Option<PullsRow> =
-        rows.row(Table::Pull, &manifests::tag_pull_key(package, &tag))?;
+    let pulls: Option<PullsRow> = rows.row(Table::Pull, &manifests::tag_pull_key(package, &tag))?;
     Ok(TagRow {
         digest: value.digest.read()?,
         moved: value.moved.read(),
@@ -189,8 +188,7 @@ pub(super) fn history(
             if found.len() >= limit {
                 return Ok(Walk::Stop);
             }
-            let sequence =
-                KeyReader(rest).number().ok_or(MetadataError::Corrupt("history"))?;
+            let sequence = KeyReader(rest).number().ok_or(MetadataError::Corrupt("history"))?;
             found.push(HistoryValue::decode(value)?.read(tag.clone(), sequence)?);
             Ok(Walk::Continue)
         })?;

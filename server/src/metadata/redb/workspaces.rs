@@ -4,9 +4,7 @@ use super::batch::{Batch, Rows, Table, Walk};
 use super::keys::Key;
 use super::rows::{NumberRow, Row as _, WorkspaceRow};
 use crate::domain::{Change, Slug, WorkspaceId, WorkspaceSettings};
-use crate::metadata::{
-    Conflict, MetadataError, NewWorkspace, Page, Result, Stamped, Workspace,
-};
+use crate::metadata::{Conflict, MetadataError, NewWorkspace, Page, Result, Stamped, Workspace};
 
 pub(super) fn by_id(rows: &impl Rows, id: WorkspaceId) -> Result<Option<Workspace>> {
     let row: Option<WorkspaceRow> = rows.row(Table::Workspace, &Key::new().workspace(id))?;

@@ -41,7 +41,9 @@ mod on {
         (old, new)
     }
 
-    pub(super) async fn a_moved_tag_keeps_what_it_pointed_to_and_pulls_by_digest_go_on(on: Fixture) {
+    pub(super) async fn a_moved_tag_keeps_what_it_pointed_to_and_pulls_by_digest_go_on(
+        on: Fixture,
+    ) {
         let (old, new) = two_images(&on).await;
         on.put(on.first, new.clone()).await.unwrap();
         let row = on.store.tag(on.first, &tag("v1")).await.unwrap().unwrap();

@@ -47,7 +47,7 @@ pub(crate) fn image(layers: &[&[u8]], more: &Value) -> Manifest {
     Manifest::of(IMAGE, &content)
 }
 
-pub(crate) fn descriptor(media_type: &str, content: &[u8]) -> Value {
+fn descriptor(media_type: &str, content: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": digest(content), "size": content.len() })
 }
 
