@@ -10,12 +10,17 @@ use super::guard::Fingerprint;
 use super::secret::{NoRandomness, Secret, random};
 use crate::domain::Timestamp;
 use argon2::password_hash::phc::PasswordHash;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD;
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use subtle::ConstantTimeEq as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The shortest password in bytes.
 pub(super) const SHORTEST: usize = 8;
@@ -42,6 +47,7 @@ pub(super) struct Passwords {
     key: hmac::Key,
     right: Mutex<HashMap<Fingerprint, Timestamp>>,
     dummy: String,
+    hasher: Sender<Job>,
 }
 
 /// A turn to hash.
@@ -54,9 +60,14 @@ impl Passwords {
     /// Prepares a key for this run and a hash that no password has.
     pub(super) fn new() -> Result<Self, NoRandomness> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
-        let dummy = hash_now(&random::<32>()?)?;
         let slots = Arc::new(Semaphore::new(SLOTS));
-        Ok(Self { slots, patience: PATIENCE, key, right: Mutex::default(), dummy })
+        let hasher = start_hasher();
+        let nobodys = random::<32>()?;
+        let (reply, answer) = channel();
+        drop(hasher.send(Box::new(move |memory| drop(reply.send(hash_now(memory, &nobodys))))));
+        // No answer means no thread: then no password is right, and the log says why.
+        let dummy = answer.recv().unwrap_or_else(|_| Ok(String::new()))?;
+        Ok(Self { slots, patience: PATIENCE, key, right: Mutex::default(), dummy, hasher })
     }
 
     /// A hash of texts under this run's key; where one text ends is part of it.
@@ -106,11 +117,11 @@ impl Passwords {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy.clone());
         let password = password.clone();
-        let right = off_the_runtime(turn, move || {
-            let parsed = PasswordHash::new(&hash).map_err(AuthError::unavailable)?;
-            Ok(Argon2::default().verify_password(password.expose().as_bytes(), &parsed).is_ok())
-        })
-        .await?;
+        let right = self
+            .off_the_runtime(turn, move |memory| {
+                matches(memory, password.expose().as_bytes(), &hash).map_err(AuthError::unavailable)
+            })
+            .await?;
         Ok(right && known)
     }
 
@@ -118,10 +129,28 @@ impl Passwords {
     pub(super) async fn hash(&self, password: &Secret) -> Result<String, AuthError> {
         let turn = self.turn().await?;
         let password = password.clone();
-        off_the_runtime(turn, move || {
-            hash_now(password.expose().as_bytes()).map_err(AuthError::unavailable)
+        self.off_the_runtime(turn, move |memory| {
+            hash_now(memory, password.expose().as_bytes()).map_err(AuthError::unavailable)
         })
         .await
+    }
+
+    /// Hashing takes tens of milliseconds of one core, which no other request may wait for. The turn
+    /// is kept until the hash is done, even if the request goes away meanwhile.
+    async fn off_the_runtime<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        work: impl FnOnce(&mut Memory) -> Result<T, AuthError> + Send + 'static,
+    ) -> Result<T, AuthError> {
+        let (reply, answer) = oneshot::channel();
+        let job = move |memory: &mut Memory| {
+            let _turn = turn;
+            // The request may have gone away.
+            drop(reply.send(work(memory)));
+        };
+        // If the thread is gone, so is the job with its reply.
+        drop(self.hasher.send(Box::new(job)));
+        answer.await.map_err(AuthError::unavailable)?
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Fingerprint, Timestamp>> {
@@ -142,29 +171,68 @@ pub(super) fn is_acceptable(password: &Secret) -> bool {
     (SHORTEST..=LONGEST).contains(&bytes)
 }
 
-/// Hashing takes tens of milliseconds of one core, which no other request may wait for. The turn is
-/// kept until the hash is done, even if the request goes away meanwhile.
-async fn off_the_runtime<T: Send + 'static>(
-    turn: Turn,
-    work: impl FnOnce() -> Result<T, AuthError> + Send + 'static,
-) -> Result<T, AuthError> {
-    let task = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        work()
+/// What the hashing thread is asked to do, with its memory.
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
+/// The working memory of one hash, 19 MiB, used again for the next.
+type Memory = Vec<Block>;
+
+/// The thread that hashes, until its sender is dropped. It has a thread and memory of its own because
+/// allocators keep what a thread has freed: hashed on tokio's blocking threads, each of them would in
+/// time hold the 19 MiB of one hash.
+fn start_hasher() -> Sender<Job> {
+    let (sender, jobs) = channel::<Job>();
+    let started = std::thread::Builder::new().name("passwords".into()).spawn(move || {
+        let mut memory = Memory::new();
+        for job in jobs {
+            // A job that panics drops its answer, which its caller notices.
+            let _: Result<(), _> = catch_unwind(AssertUnwindSafe(|| job(&mut memory)));
+        }
     });
-    task.await.map_err(AuthError::unavailable)?
+    if let Err(error) = started {
+        tracing::error!(error = %error, "the thread for passwords did not start; logins with a password will fail");
+    }
+    sender
 }
 
-fn hash_now(password: &[u8]) -> Result<String, NoRandomness> {
+fn hash_now(memory: &mut Memory, password: &[u8]) -> Result<String, NoRandomness> {
     // Why this cannot fail: the numbers are constants within Argon2's limits; a test hashes with them.
     let parameters =
         Params::new(MEMORY_KIB, PASSES, LANES, None).expect("constants within Argon2's limits");
-    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
     let salt = random::<16>()?;
+    let mut hash = [0; Params::DEFAULT_OUTPUT_LEN];
+    memory.resize(parameters.block_count(), Block::default());
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
     // Why this cannot fail: the password is far below 4 GiB and the salt has 16 bytes.
-    let hash = argon.hash_password_with_salt(password, &salt).expect("lengths within the limits");
-    Ok(hash.to_string())
+    argon
+        .hash_password_into_with_memory(password, &salt, &mut hash, memory)
+        .expect("lengths within the limits");
+    let [salt, hash] = [&salt[..], &hash].map(|bytes| STANDARD_NO_PAD.encode(bytes));
+    Ok(format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${salt}${hash}"))
 }
+
+/// Whether a password has this hash, with the numbers that stand in the hash.
+fn matches(memory: &mut Memory, password: &[u8], hash: &str) -> Result<bool, UnusableHash> {
+    let parsed = PasswordHash::new(hash).map_err(|_| UnusableHash)?;
+    let parameters = Params::try_from(&parsed).map_err(|_| UnusableHash)?;
+    let (Some(salt), Some(expected)) = (&parsed.salt, &parsed.hash) else {
+        return Err(UnusableHash);
+    };
+    if parsed.algorithm.as_str() != "argon2id" || parsed.version != Some(19) {
+        return Err(UnusableHash);
+    }
+    let mut found = vec![0; expected.as_bytes().len()];
+    memory.resize(parameters.block_count(), Block::default());
+    let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, parameters);
+    argon
+        .hash_password_into_with_memory(password, salt, &mut found, memory)
+        .map_err(|_| UnusableHash)?;
+    Ok(found.ct_eq(expected.as_bytes()).into())
+}
+
+/// A stored hash that this server cannot check.
+#[derive(Debug, thiserror::Error)]
+#[error("a stored password hash is not Argon2id in PHC form")]
+struct UnusableHash;
 
 #[cfg(test)]
 mod tests {
