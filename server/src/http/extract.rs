@@ -1,7 +1,7 @@
 //! From a request to who asks, what for, and the bytes that come with it.
 //!
 //! Invariant: past this file nobody reads `Authorization`, and a mutation's
-//! [`Change`](crate::domain::Change) always names the principal and the request.
+//! [`Change`] always names the principal and the request.
 
 use super::error::ApiError;
 use super::serve::Peer;
