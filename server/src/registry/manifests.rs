@@ -5,8 +5,6 @@
 
 use super::access::{Deletable, Readable, Writable};
 use super::{Registry, RegistryError, Result};
-use crate::domain::manifest::DOCKER_INDEX;
-use crate::domain::manifest::OCI_INDEX;
 use crate::domain::{Algorithm, Change, Digest, ManifestView, Reference, Tag};
 use crate::metadata::{Leased, Manifest, ManifestFacts, MetadataError, NewManifest};
 use bytes::Bytes;
@@ -161,10 +159,4 @@ impl Registry {
         }
         Ok(())
     }
-}
-
-/// Whether a manifest of this type lists other manifests.
-#[must_use]
-pub fn is_index(media_type: &str) -> bool {
-    media_type == OCI_INDEX || media_type == DOCKER_INDEX
 }
