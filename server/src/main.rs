@@ -2,6 +2,7 @@
 
 use clap::Parser as _;
 use standpipe_server::cli::{self, Cli};
+use standpipe_server::http::error::chain;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -17,19 +18,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error with its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        cause = next.source();
-    }
-    text
 }

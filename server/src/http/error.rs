@@ -222,8 +222,9 @@ fn stalled(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// An error with its causes, each once, for the log.
-pub(crate) fn chain(error: &dyn Error) -> String {
+/// An error with its causes, each once: for the log, and for the person at the command line.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
