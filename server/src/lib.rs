@@ -1,5 +1,13 @@
 //! Standpipe's server: a self-hosted container registry. See ARCHITECTURE.md for the map.
 
+/// Whether this build has the protection of that name taken out, to show that a test notices
+/// (`tests/run.sh --mutants`). A constant: an ordinary build has no trace of it.
+macro_rules! mutant {
+    ($name:literal) => {
+        cfg!(mutant = $name)
+    };
+}
+
 pub mod app;
 pub mod auth;
 pub mod blobs;

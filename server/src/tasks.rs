@@ -12,6 +12,11 @@ use tokio::task::JoinSet;
 /// How often counted pulls are written.
 const PULLS_EVERY: Duration = Duration::from_secs(5);
 
+/// How often collection looks whether something is due.
+const COLLECT_EVERY: Duration = Duration::from_millis(500);
+/// How long collection waits after a failure of the storage.
+const AFTER_FAILURE: Duration = Duration::from_secs(5);
+
 /// The running tasks.
 #[derive(Debug)]
 pub struct Tasks {
@@ -26,7 +31,8 @@ impl Tasks {
     pub async fn start(registry: Registry, wait_for_sweep: Duration) -> Self {
         let (stop, stopped) = watch::channel(false);
         let mut running = JoinSet::new();
-        running.spawn(write_pulls(registry.clone(), stopped));
+        running.spawn(write_pulls(registry.clone(), stopped.clone()));
+        running.spawn(collect(registry.clone(), stopped));
         let (done, swept) = tokio::sync::oneshot::channel();
         let sweeping = registry.clone();
         running.spawn(async move {
@@ -62,16 +68,44 @@ async fn write_pulls(registry: Registry, mut stopped: watch::Receiver<bool>) {
     }
 }
 
+/// Collects what is due, for ever. Rests twice as long as it worked, so that pushes are not starved,
+/// unless the disk is filling up.
+async fn collect(registry: Registry, mut stopped: watch::Receiver<bool>) {
+    let mut caps_seen = false;
+    loop {
+        let watch = Stopwatch::start();
+        let outcome = async {
+            if !caps_seen {
+                registry.enforce_all_caps().await?;
+                caps_seen = true;
+            }
+            registry.collect().await
+        };
+        let pause = match outcome.await {
+            Ok(round) if round.more && registry.is_short_of_space() => Duration::ZERO,
+            Ok(round) if round.more => watch.elapsed() * 2,
+            Ok(_) => COLLECT_EVERY,
+            Err(error) => {
+                let cause = crate::http::error::chain(&error);
+                tracing::error!(cause, "collection failed and is tried again: {cause}");
+                AFTER_FAILURE
+            }
+        };
+        tokio::select! {
+            _ = stopped.changed() => return,
+            () = registry.wait_for_collection(pause) => {}
+        }
+    }
+}
+
 async fn sweep(registry: Registry) {
     let watch = Stopwatch::start();
     match registry.sweep().await {
         Ok(report) => tracing::info!(
             set_aside = report.set_aside,
-            removed = report.removed,
             milliseconds = watch.elapsed().as_millis(),
-            "swept the blob store: {} objects without a row set aside, {} doomed objects removed",
+            "swept the blob store: {} objects without a row set aside",
             report.set_aside,
-            report.removed,
         ),
         Err(error) => tracing::error!(error = %error, "the sweep of the blob store failed"),
     }

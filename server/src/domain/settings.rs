@@ -68,6 +68,15 @@ pub struct WorkspaceSettings {
     pub sparse_indexes: bool,
 }
 
+impl WorkspaceSettings {
+    /// How long a lease is granted for: an eighth longer than it must last, so that at most one
+    /// confirmation in an eighth of a lease has to be written down.
+    #[must_use]
+    pub fn grant(&self) -> Duration {
+        self.lease.saturating_add(self.lease / 8)
+    }
+}
+
 impl Default for WorkspaceSettings {
     fn default() -> Self {
         Self {

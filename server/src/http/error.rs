@@ -101,6 +101,7 @@ fn row(error: &RegistryError) -> Problem {
     let (status, code, kind) = match error {
         E::AdministratorsOnly(_) => (StatusCode::FORBIDDEN, Code::Denied, "administrators-only"),
         E::AlreadyExists(_) => (StatusCode::CONFLICT, Code::Denied, "already-exists"),
+        E::BlobDamaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, "blob-damaged"),
         E::BlobTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, "blob-too-large"),
         E::BlobUnknown(_) => (StatusCode::NOT_FOUND, Code::BlobUnknown, "blob-unknown"),
         E::BodyBroken(source) if stalled(source) => {
@@ -132,6 +133,7 @@ fn row(error: &RegistryError) -> Problem {
         E::NameUnknown { .. } => (StatusCode::NOT_FOUND, Code::NameUnknown, "name-unknown"),
         E::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable, "no-space"),
         E::NotFound(_) => (StatusCode::NOT_FOUND, Code::NameUnknown, "not-found"),
+        E::RepositoryGone => (StatusCode::CONFLICT, Code::Denied, "repository-gone"),
         E::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthorized, "unauthenticated"),
         E::Unavailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, "failed"),
         E::UploadBusy => (StatusCode::CONFLICT, Code::BlobUploadInvalid, "upload-busy"),

@@ -11,6 +11,9 @@ pub enum Conflict {
     /// A repository with packages cannot be deleted.
     #[error("packages are linked to it")]
     HasPackages,
+    /// The repository a package was linked to is not there any more.
+    #[error("its repository is not there any more")]
+    RepositoryGone,
     /// The name is in use.
     #[error("the name is in use")]
     SlugTaken,

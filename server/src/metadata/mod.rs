@@ -7,6 +7,7 @@
 //! This folder must not know HTTP, who may do what, or where blobs are kept. It stores object keys
 //! without understanding them.
 
+pub mod collection;
 pub mod documents;
 pub mod error;
 pub mod records;
@@ -19,8 +20,10 @@ use crate::domain::{
     Timestamp, UploadId, WorkspaceId, WorkspaceSettings,
 };
 use async_trait::async_trait;
+pub use collection::*;
 pub use error::{Conflict, MetadataError, Result};
 pub use records::*;
+use std::time::Duration;
 
 /// A transactional store of metadata.
 ///
@@ -279,11 +282,100 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     /// The last moment this database has seen.
     async fn last_seen(&self) -> Result<Timestamp>;
 
-    /// Objects whose removal is due, oldest first.
+    /// Objects whose removal is due, oldest first. None while a backup holds them.
     async fn doomed(&self, limit: usize) -> Result<Vec<ObjectKey>>;
 
     /// Forgets doomed objects after they were removed.
     async fn forget_doomed(&self, keys: &[ObjectKey]) -> Result<()>;
+
+    /// Puts off the removal of objects that could not be removed.
+    async fn postpone_doomed(&self, keys: &[ObjectKey], until: Timestamp) -> Result<()>;
+
+    // Collection, undo, accounting (DESIGN §5).
+
+    /// One bounded step of collection: looks at due entries, oldest first, until about `most_rows`
+    /// rows are written or `most_entries` entries are looked at. Each entry is re-checked and acted on
+    /// in this one transaction.
+    async fn collect(&self, most_entries: usize, most_rows: u64) -> Result<Collected>;
+
+    /// Puts off the first due entry, because looking at it failed.
+    async fn postpone_first_due(&self, by: Duration) -> Result<()>;
+
+    /// How much is due now, counted up to `limit`.
+    async fn backlog(&self, limit: usize) -> Result<Backlog>;
+
+    /// What a deletion would free, searching at most `most_probes` rows.
+    async fn preview(
+        &self,
+        package: PackageId,
+        selection: &Selection,
+        most_probes: u64,
+    ) -> Result<Preview>;
+
+    /// What a workspace holds that no tag leads to.
+    async fn held(&self, workspace: WorkspaceId, most_probes: u64) -> Result<Held>;
+
+    /// Gives up what is kept beyond the workspace's `keep_bytes`, oldest first; returns how many items
+    /// that were.
+    async fn enforce_cap(&self, workspace: WorkspaceId, most_probes: u64) -> Result<u64>;
+
+    /// What of a package can be put back, newest first.
+    async fn kept(&self, package: PackageId, limit: usize) -> Result<Vec<KeptItem>>;
+
+    /// Packages that were deleted and can be put back, by id.
+    async fn deleted_packages(
+        &self,
+        workspace: WorkspaceId,
+        after: Option<PackageId>,
+        limit: usize,
+    ) -> Result<Vec<DeletedPackage>>;
+
+    /// A deleted package that can be put back.
+    async fn deleted_package(&self, id: PackageId) -> Result<Option<DeletedPackage>>;
+
+    /// Puts something back. [`MetadataError::NotFound`] if it is gone;
+    /// [`Conflict::SlugTaken`] if a package of that name exists.
+    async fn restore(&self, change: &Change, package: PackageId, what: &Restore) -> Result<()>;
+
+    /// Ends the keeping of things before their time, a bounded number at once; leases still run.
+    /// Returns the events concerned, and whether to call again.
+    async fn give_up(&self, package: PackageId, what: &GiveUp) -> Result<(Vec<Cause>, bool)>;
+
+    /// What of a package is looked at again and when, by kind and digest.
+    async fn pending(&self, package: PackageId, limit: usize) -> Result<Vec<DueEntry>>;
+
+    /// What keeps a blob or manifest; `None` if the package has neither.
+    async fn holders(
+        &self,
+        package: PackageId,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Option<Holders>>;
+
+    /// What was freed in a workspace, by event, newest event first.
+    async fn receipts(
+        &self,
+        workspace: WorkspaceId,
+        before: Option<&ReceiptCursor>,
+        limit: usize,
+    ) -> Result<Vec<(ReceiptCursor, Receipt)>>;
+
+    // Verification and backup.
+
+    /// Holds back the removal of objects until then, for a backup. Never shortens an earlier hold.
+    async fn pin(&self, until: Timestamp) -> Result<()>;
+
+    /// Writes a consistent copy of everything into a new database file; pushes go on meanwhile.
+    async fn copy_to(&self, path: &std::path::Path) -> Result<()>;
+
+    /// Objects with the blobs they are, by key.
+    async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<StoredObject>>;
+
+    /// Marks an object as damaged or sound. `false` if no blob names it any more.
+    async fn mark_damaged(&self, object: ObjectKey, damaged: bool) -> Result<bool>;
+
+    /// What the writer has done since the start.
+    fn writer_statistics(&self) -> WriterStatistics;
 
     /// Recounts every total and edge and compares; for tests and `verify`. Returns what differs, in
     /// words.

@@ -229,9 +229,10 @@ pub struct BlobFacts {
     pub object: ObjectKey,
     /// Its size in bytes.
     pub size: u64,
-    /// Whether a confirmation must renew its lease: nothing refers to it and less than half of the
-    /// lease is left.
+    /// Whether a confirmation must be written down first, because less than a whole lease is left.
     pub lease_wanted: bool,
+    /// The object is not what it should be: to a push it is absent, to a pull an error.
+    pub damaged: bool,
 }
 
 /// What a lease is on.

@@ -3,6 +3,7 @@
 //! A test takes a [`Fixture`], works through the trait only, and at the end the store's own recount
 //! must find nothing.
 
+mod collection;
 mod history;
 mod random;
 
@@ -156,7 +157,7 @@ suite! {
     a_repository_with_packages_is_not_deleted,
     a_target_to_create_is_created_with_the_first_upload_or_used_if_it_is_there,
     an_index_holds_its_children_and_counts_shared_content_once,
-    an_unconfirmed_blob_wants_a_lease_and_a_referenced_one_does_not,
+    a_confirmation_is_written_down_when_less_than_a_lease_is_left,
     lists_are_sorted_and_paged,
     names_resolve_to_package_and_repository_at_one_moment,
     referrers_are_found_also_before_their_subject_and_filtered_by_type,
@@ -347,18 +348,23 @@ async fn an_index_holds_its_children_and_counts_shared_content_once(on: Fixture)
     on.assert_sound().await;
 }
 
-async fn an_unconfirmed_blob_wants_a_lease_and_a_referenced_one_does_not(on: Fixture) {
+async fn a_confirmation_is_written_down_when_less_than_a_lease_is_left(on: Fixture) {
     let (blob, _) = on.blob(on.first, "config").await;
     let wanted = || async { on.store.blob(on.first, &blob).await.unwrap().unwrap().lease_wanted };
     assert!(!wanted().await, "the upload gave a fresh lease");
     on.clock.advance(Duration::from_secs(13 * 3600));
-    assert!(wanted().await, "less than half is left");
+    assert!(wanted().await, "less than a lease is left of what was granted");
     assert!(on.store.renew_lease(on.first, Leased::Blob, &blob).await.unwrap());
     assert!(!wanted().await);
     let image = Fixture::image(&["config"], &[]);
     on.put(on.first, image.clone()).await.unwrap();
     on.clock.advance(Duration::from_secs(30 * 3600));
-    assert!(!wanted().await, "the manifest refers to it");
+    assert!(wanted().await, "what the manifest refers to may be let go at any time");
+    assert!(on.store.renew_lease(on.first, Leased::Blob, &blob).await.unwrap());
+    assert!(!wanted().await, "the package remembers the confirmation");
+    on.clock.advance(Duration::from_secs(2 * 3600));
+    assert!(!wanted().await, "not every confirmation writes");
+    on.clock.advance(Duration::from_secs(28 * 3600));
     let reference = Reference::Digest(image.digest);
     let facts = || async { on.store.manifest_facts(on.first, &reference).await.unwrap().unwrap() };
     assert!(facts().await.lease_wanted, "nothing holds the manifest");

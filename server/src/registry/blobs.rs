@@ -18,16 +18,37 @@ pub struct ByteRange {
     pub length: u64,
 }
 
+/// What an answer about a blob is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To know whether it is there.
+    Look,
+    /// To have its bytes.
+    Pull,
+}
+
 impl Registry {
     /// A blob of the package. If the caller could push, the answer is a promise: something that
     /// nothing refers to yet gets its lease renewed first (DESIGN §5 point 3).
     ///
     /// # Errors
     /// [`RegistryError::BlobUnknown`] if this package has no such blob.
-    pub async fn blob(&self, access: &Readable, digest: &Digest) -> Result<BlobFacts> {
+    pub async fn blob(
+        &self,
+        access: &Readable,
+        digest: &Digest,
+        purpose: Purpose,
+    ) -> Result<BlobFacts> {
         let package = access.package.id;
         let unknown = || RegistryError::BlobUnknown(*digest);
         let facts = self.metadata.blob(package, digest).await?.ok_or_else(unknown)?;
+        if facts.damaged && purpose == Purpose::Pull {
+            return Err(RegistryError::BlobDamaged(*digest));
+        }
+        if facts.damaged {
+            // To a push it is absent, so that the push sends it again and heals it.
+            return Err(unknown());
+        }
         if access.may_write
             && facts.lease_wanted
             && !self.metadata.renew_lease(package, Leased::Blob, digest).await?

@@ -35,6 +35,9 @@ pub enum RegistryError {
     /// The package has no such blob.
     #[error("the package has no blob {0}")]
     BlobUnknown(Digest),
+    /// The blob is there, but not what it should be.
+    #[error("blob {0} is damaged; pushing it again heals it")]
+    BlobDamaged(Digest),
     /// The blob is larger than the limit in bytes.
     #[error("the blob is larger than the limit of {0} bytes")]
     BlobTooLarge(u64),
@@ -119,6 +122,9 @@ pub enum RegistryError {
     /// The request's credentials are missing or wrong.
     #[error("log in first")]
     Unauthenticated,
+    /// A package's repository was deleted meanwhile.
+    #[error("the package's repository is not there any more; name another one")]
+    RepositoryGone,
     /// The storage failed. The change is whole or absent.
     #[error("the registry's storage failed")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -164,6 +170,7 @@ impl From<MetadataError> for RegistryError {
         match error {
             MetadataError::Busy => Self::Busy,
             MetadataError::Conflict(Conflict::HasPackages) => Self::HasPackages(String::new()),
+            MetadataError::Conflict(Conflict::RepositoryGone) => Self::RepositoryGone,
             MetadataError::Conflict(Conflict::SlugTaken) => Self::AlreadyExists("it".to_owned()),
             MetadataError::Conflict(Conflict::Version) => Self::ChangedMeanwhile("it".to_owned()),
             MetadataError::MissingContent(digest) => Self::ManifestBlobUnknown(digest),

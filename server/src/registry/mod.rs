@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod blobs;
+pub mod collection;
 pub mod error;
 pub mod manifests;
 pub mod packages;
@@ -14,12 +15,14 @@ pub mod pulls;
 pub mod repositories;
 pub mod startup;
 pub mod tags;
+pub mod undo;
 pub mod uploads;
 pub mod workspaces;
 
 use crate::blobs::BlobStore;
 use crate::blobs::space::{Room, SpaceWatch};
 use crate::clock::Clock;
+use crate::domain::Timestamp;
 use crate::metadata::{self, MetadataError, MetadataStore};
 pub use error::{RegistryError, Result};
 use std::sync::Arc;
@@ -60,6 +63,9 @@ pub struct Registry {
     space: Option<SpaceWatch>,
     /// Held for reading while an object has its name but not yet its row.
     finishing: Arc<tokio::sync::RwLock<()>>,
+    collector: Arc<collection::Collector>,
+    /// When this registry was opened.
+    started: Timestamp,
 }
 
 impl Registry {
@@ -72,8 +78,9 @@ impl Registry {
         limits: Limits,
         space: Option<SpaceWatch>,
     ) -> Self {
-        let (pulls, finishing) = Default::default();
-        Self { metadata, blobs, clock, limits, pulls, space, finishing }
+        let (pulls, finishing, collector) = Default::default();
+        let started = clock.now();
+        Self { metadata, blobs, clock, limits, pulls, space, finishing, collector, started }
     }
 
     /// The metadata store, for layers that own documents (accounts).

@@ -1,13 +1,11 @@
 //! What has to be right before the first request: two stores that belong together, and nothing left
 //! over from a crash.
 //!
-//! Invariant: nothing is deleted here except what a committed row says is doomed and uploads that no
-//! row knows. An object without a row is set aside into `lost+found`.
+//! Invariant: nothing is deleted here except uploads that no row knows. An object without a row is set aside into `lost+found`.
 
 use super::{Registry, RegistryError, Result};
 use crate::blobs::BlobError;
 use crate::domain::{ObjectKey, Timestamp};
-use std::collections::HashSet;
 use std::time::Duration;
 
 /// How many objects are held against the rows at a time.
@@ -60,8 +58,6 @@ pub enum Mismatch {
 pub struct StartupReport {
     /// Objects without a row, set aside.
     pub set_aside: u64,
-    /// Doomed objects removed.
-    pub removed: u64,
     /// Uploads without a row, removed.
     pub uploads_removed: u64,
     /// Upload rows without bytes, forgotten.
@@ -132,7 +128,7 @@ impl Registry {
         Ok(report)
     }
 
-    /// Removes doomed objects, sets objects without a row aside, empties old `lost+found`. The work
+    /// Sets objects without a row aside, empties old `lost+found`. The work
     /// is in proportion to all objects, so it runs beside the service. An object that just got its
     /// name and not yet its row is not mistaken for an orphan: its upload holds `finishing`.
     ///
@@ -140,26 +136,10 @@ impl Registry {
     /// Those of the storage.
     pub async fn sweep(&self) -> Result<StartupReport> {
         let mut report = StartupReport::default();
-        self.remove_all_doomed(&mut report).await?;
         self.set_orphans_aside(&mut report).await?;
         let before = Timestamp(self.clock.now().0.saturating_sub(Timestamp(0).plus(KEEP_LOST).0));
         self.blobs.empty_lost_and_found(before).await?;
         Ok(report)
-    }
-
-    async fn remove_all_doomed(&self, report: &mut StartupReport) -> Result<()> {
-        let mut tried = HashSet::new();
-        loop {
-            let doomed = self.metadata.doomed(BATCH).await?;
-            let fresh: Vec<_> = doomed.into_iter().filter(|key| tried.insert(*key)).collect();
-            if fresh.is_empty() {
-                return Ok(());
-            }
-            for key in fresh {
-                self.remove_doomed(key).await;
-                report.removed += 1;
-            }
-        }
     }
 
     /// Uploads and their rows, each held against the other.

@@ -47,6 +47,7 @@ impl Registry {
             self.discard_upload(id).await;
             return Err(error.into());
         }
+        self.collector.touch(id, self.clock.now());
         Ok(UploadStatus { id, offset: 0 })
     }
 
@@ -108,6 +109,7 @@ impl Registry {
         };
         match self.metadata.finish_upload(change, id, digest, object.key, object.size).await {
             Ok(finished) => {
+                self.collector.ended(id);
                 if let Some(loser) = finished.loser {
                     self.remove_doomed(loser).await;
                 }
@@ -135,6 +137,7 @@ impl Registry {
             Ok(()) | Err(BlobError::UnknownUpload(_)) => {}
             Err(error) => return Err(error.into()),
         }
+        self.collector.ended(id);
         Ok(self.deleting(|| self.metadata.end_upload(id)).await?)
     }
 
@@ -152,7 +155,10 @@ impl Registry {
             return Err(RegistryError::BlobTooLarge(most));
         }
         self.check_duration(upload)?;
-        let offset = self.blobs.append(upload.id, Some(at), most, body).await?;
+        self.collector.touch(upload.id, self.clock.now());
+        let appended = self.blobs.append(upload.id, Some(at), most, body).await;
+        self.collector.touch(upload.id, self.clock.now());
+        let offset = appended?;
         match chunk.length {
             Some(said) if offset - at != said => {
                 Err(RegistryError::UploadSize { actual: offset - at, said })

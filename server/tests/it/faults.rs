@@ -209,7 +209,8 @@ async fn verify(world: &World, done: &Acknowledged, what: &str) {
     assert!(world.metadata.doomed(10).await.unwrap().is_empty(), "{what}: doomed and not removed");
     let access = registry.readable(&admin(), &name()).await.unwrap();
     for (digest, content) in &done.blobs {
-        let facts = registry.blob(&access, digest).await;
+        let facts =
+            registry.blob(&access, digest, standpipe_server::registry::blobs::Purpose::Look).await;
         let facts = facts.unwrap_or_else(|error| panic!("{what}: {digest} is gone: {error}"));
         let range = ByteRange { offset: 0, length: facts.size };
         let stream = registry.read_blob(&access, digest, facts, range).await.unwrap();

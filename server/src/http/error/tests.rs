@@ -22,6 +22,7 @@ fn errors() -> Vec<RegistryError> {
     vec![
         E::AdministratorsOnly("workspace"),
         E::AlreadyExists("package app".to_owned()),
+        E::BlobDamaged(digest),
         E::BlobTooLarge(10),
         E::BlobUnknown(digest),
         broken("gone"),
@@ -33,6 +34,7 @@ fn errors() -> Vec<RegistryError> {
         E::InsufficientScope { name: name(), action: Action::Push },
         E::Invalid { field: "name", reason: "too long".to_owned() },
         E::ManifestBlobUnknown(digest),
+        E::RepositoryGone,
         E::ManifestInvalid(InvalidManifest::SchemaOne),
         E::ManifestSize { digest, actual: 1, said: 2 },
         E::ManifestTooLarge(10),
@@ -66,6 +68,7 @@ fn every_error_has_its_status_code_and_kind() {
     insta::assert_snapshot!(rows.join("\n"), @r"
     403 DENIED administrators-only
     409 DENIED already-exists
+    500 UNKNOWN blob-damaged
     413 SIZE_INVALID blob-too-large
     404 BLOB_UNKNOWN blob-unknown
     400 BLOB_UPLOAD_INVALID body-broken
@@ -77,6 +80,7 @@ fn every_error_has_its_status_code_and_kind() {
     401 UNAUTHORIZED insufficient-scope challenge
     400 UNSUPPORTED invalid
     404 MANIFEST_BLOB_UNKNOWN manifest-blob-unknown
+    409 DENIED repository-gone
     400 MANIFEST_INVALID manifest-invalid
     400 SIZE_INVALID manifest-size
     413 MANIFEST_INVALID manifest-too-large

@@ -9,7 +9,7 @@ use crate::domain::{Digest, Name};
 use crate::http::boundary::outgoing;
 use crate::http::error::{Code, OciError};
 use crate::http::extract::to_its_end;
-use crate::registry::blobs::ByteRange;
+use crate::registry::blobs::{ByteRange, Purpose};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -20,7 +20,9 @@ pub(super) const REVALIDATE: &str = "private, no-cache";
 
 pub(super) async fn read(call: Call, name: Name, digest: Digest) -> Answer {
     let access = call.registry().readable(&call.requester.caller, &name).await?;
-    let facts = call.registry().blob(&access, &digest).await?;
+    let head = call.parts.method == Method::HEAD;
+    let purpose = if head { Purpose::Look } else { Purpose::Pull };
+    let facts = call.registry().blob(&access, &digest, purpose).await?;
     if is_known(call.headers(), &digest) {
         return Ok(not_modified(&digest));
     }
@@ -29,7 +31,7 @@ pub(super) async fn read(call: Call, name: Name, digest: Digest) -> Answer {
         Selection::Unsatisfiable => return Err(behind_the_end(facts.size)),
         Selection::Whole => (StatusCode::OK, ByteRange { offset: 0, length: facts.size }),
     };
-    let body = if call.parts.method == Method::HEAD {
+    let body = if head {
         Body::empty()
     } else {
         let bytes = call.registry().read_blob(&access, &digest, facts, part).await?;

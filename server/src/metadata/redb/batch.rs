@@ -21,6 +21,9 @@ macro_rules! tables {
         pub(super) enum Table { $($(#[$doc])* $variant,)* }
 
         const DEFINITIONS: &[Definition] = &[$(Definition::new($name),)*];
+
+        /// All tables.
+        pub(super) const TABLES: &[Table] = &[$(Table::$variant,)*];
     };
 }
 
@@ -53,6 +56,8 @@ tables! {
     Object = "object",
     /// object → workspace, size, when
     Doomed = "doomed",
+    /// when, object → ()
+    Purge = "purge",
     /// package, digest → lease, hidden?
     Link = "link",
     /// workspace, digest, package → ()
@@ -75,12 +80,25 @@ tables! {
     Kept = "kept",
     /// time, kind, key → ()
     Due = "due",
-    /// kind, key → time
+    /// kind, key → time, cause
     DueOf = "due_of",
+    /// package, manifest that is gone → what it held and has not let go yet
+    Fan = "fan",
+    /// workspace, package → () while a deleted package is not removed
+    Deleted = "deleted",
+    /// workspace, time of the event, package, sequence, why → what it freed
+    Receipt = "receipt",
     /// upload → package, owner
     Upload = "upload",
     /// package, digest, (tag) → count, last
     Pull = "pull",
+}
+
+impl Table {
+    /// What redb calls it.
+    pub(super) const fn definition(self) -> Definition {
+        DEFINITIONS[self as usize]
+    }
 }
 
 /// Turns any redb error into ours, telling a full disk apart.
@@ -237,6 +255,9 @@ pub(super) struct Batch<'txn> {
     tables: Vec<redb::Table<'txn, &'static [u8], &'static [u8]>>,
     now: Timestamp,
     written: bool,
+    /// Rows read and written since the batch began.
+    touched: std::cell::Cell<u64>,
+    writes: u64,
 }
 
 impl<'txn> Batch<'txn> {
@@ -245,12 +266,22 @@ impl<'txn> Batch<'txn> {
         for definition in DEFINITIONS {
             tables.push(transaction.open_table(*definition).map_err(storage)?);
         }
-        Ok(Self { tables, now, written: false })
+        Ok(Self { tables, now, written: false, touched: std::cell::Cell::new(0), writes: 0 })
     }
 
     /// The time that everything in this batch happens at.
     pub(super) const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Rows written since the batch began.
+    pub(super) const fn writes(&self) -> u64 {
+        self.writes
+    }
+
+    /// Rows read and written since the batch began; for budgets and for showing what work costs.
+    pub(super) fn touched(&self) -> u64 {
+        self.touched.get() + self.writes
     }
 
     /// Whether anything was written since the last call, and forgets it.
@@ -261,6 +292,7 @@ impl<'txn> Batch<'txn> {
     /// Writes raw bytes.
     pub(super) fn put_value(&mut self, table: Table, key: &Key, value: &[u8]) -> Result<()> {
         self.written = true;
+        self.writes += 1;
         self.tables[table as usize].insert(key.bytes(), value).map_err(storage)?;
         Ok(())
     }
@@ -278,6 +310,7 @@ impl<'txn> Batch<'txn> {
     /// Removes a row; `false` if there was none.
     pub(super) fn remove(&mut self, table: Table, key: &Key) -> Result<bool> {
         self.written = true;
+        self.writes += 1;
         Ok(self.tables[table as usize].remove(key.bytes()).map_err(storage)?.is_some())
     }
 
@@ -292,6 +325,7 @@ impl<'txn> Batch<'txn> {
 
 impl Rows for Batch<'_> {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.touched.set(self.touched.get() + 1);
         let open = &self.tables[table as usize];
         Ok(open.get(key).map_err(storage)?.map(|guard| guard.value().to_vec()))
     }
@@ -304,7 +338,10 @@ impl Rows for Batch<'_> {
         visitor: Visitor<'_>,
     ) -> Result<()> {
         let open = &self.tables[table as usize];
-        walk(open.range::<&[u8]>(bounds).map_err(storage)?, backwards, visitor)
+        walk(open.range::<&[u8]>(bounds).map_err(storage)?, backwards, &mut |key, value| {
+            self.touched.set(self.touched.get() + 1);
+            visitor(key, value)
+        })
     }
 }
 

@@ -5,23 +5,22 @@
 //! refers to yet is looked at again and not before.
 
 use super::batch::{Batch, Rows, Table, Walk};
+use super::causes::CauseRow;
 use super::due::{self, Item};
 use super::keys::{Key, KeyReader};
 use super::packages;
-use super::rows::{BlobRow, DoomedRow, LinkRow, ObjectRow, Row as _, StampRow, UploadRow};
+use super::rows::{
+    BlobRow, DoomedRow, LinkRow, NumberRow, ObjectRow, Row as _, StampRow, UploadRow,
+};
 use super::usage::{self, WorkspaceDelta, plus};
-use super::workspaces;
+use super::{tags, workspaces};
 use crate::domain::{
     Change, Digest, ObjectKey, PackageId, Timestamp, UploadId, WorkspaceId, WorkspaceSettings,
 };
 use crate::metadata::{
-    BlobFacts, FinishedUpload, MetadataError, NewUpload, Result, Stamped, Target, Upload,
+    BlobFacts, FinishedUpload, MetadataError, NewUpload, Result, Stamped, StoredObject, Target,
+    Upload, Why,
 };
-use std::time::Duration;
-
-/// An upload is abandoned this long after it began, unless collection finds newer bytes.
-const ABANDONED: Duration = Duration::from_secs(24 * 3600);
-
 pub(super) fn link_key(package: PackageId, digest: &Digest) -> Key {
     Key::new().package(package).digest(digest)
 }
@@ -34,7 +33,7 @@ fn object_key(object: ObjectKey) -> Key {
     Key::new().raw(object.0.as_bytes())
 }
 
-fn upload_key(id: UploadId) -> Key {
+pub(super) fn upload_key(id: UploadId) -> Key {
     Key::new().raw(id.0.as_bytes())
 }
 
@@ -56,9 +55,10 @@ pub(super) fn blob_row(
     rows.row(Table::Blob, &blob_key(workspace, digest))
 }
 
-/// Whether less than half of a lease is left.
+/// Whether less than a lease is left of what was granted (a grant is longer, so that not every
+/// confirmation has to write).
 pub(super) fn running_out(lease: u64, settings: &WorkspaceSettings, now: Timestamp) -> bool {
-    Timestamp(lease).since(now) < settings.lease / 2
+    Timestamp(lease).since(now) < settings.lease
 }
 
 pub(super) fn facts(
@@ -72,9 +72,15 @@ pub(super) fn facts(
     let Some(link) = visible_link(rows, package, digest)? else { return Ok(None) };
     let blob = blob_row(rows, workspace, digest)?;
     let blob = blob.ok_or(MetadataError::Corrupt("blob of a link"))?;
-    let lease_wanted = running_out(link.lease, &workspaces::settings(rows, workspace)?, now)
-        && !rows.has_prefix(Table::Edge, &link_key(package, digest))?;
-    Ok(Some(BlobFacts { object: blob.object(), size: blob.size, lease_wanted }))
+    let settings = workspaces::settings(rows, workspace)?;
+    let referenced = rows.has_prefix(Table::Edge, &link_key(package, digest))?;
+    let lease = if referenced { owner.confirmed } else { link.lease };
+    Ok(Some(BlobFacts {
+        object: blob.object(),
+        size: blob.size,
+        lease_wanted: running_out(lease, &settings, now),
+        damaged: blob.damaged,
+    }))
 }
 
 pub(super) fn start_upload(
@@ -95,7 +101,8 @@ pub(super) fn start_upload(
         started: Stamped { at: now, change: change.clone() },
     };
     batch.put(Table::Upload, &upload_key(new.id), &UploadRow::new(&upload))?;
-    due::set(batch, &Item::Upload(new.id), now.plus(ABANDONED))?;
+    let lease = workspaces::settings(batch, workspace)?.lease;
+    due::set(batch, &Item::Upload(new.id), now.plus(lease), None)?;
     Ok(upload)
 }
 
@@ -141,28 +148,79 @@ pub(super) fn finish_upload(
     let settings = workspaces::settings(batch, workspace)?;
     let existing = blob_row(batch, workspace, digest)?;
     let loser = match existing {
-        Some(_) => {
-            let when = batch.now().0;
-            let row = DoomedRow { workspace: workspace.0, size, when };
-            batch.put(Table::Doomed, &object_key(object), &row)?;
-            let delta = WorkspaceDelta { doomed: plus(size), ..Default::default() };
-            usage::change_workspace(batch, workspace, delta)?;
+        Some(sound) if !sound.damaged => {
+            doom(batch, workspace, object, size, batch.now())?;
             Some(object)
         }
-        None => {
-            let row = BlobRow { object: object.0.into_bytes(), size };
-            batch.put(Table::Blob, &blob_key(workspace, digest), &row)?;
-            let row = ObjectRow { workspace: workspace.0, digest: digest.into() };
-            batch.put(Table::Object, &object_key(object), &row)?;
-            let delta = WorkspaceDelta { blobs: plus(size), ..Default::default() };
-            usage::change_workspace(batch, workspace, delta)?;
+        damaged => {
+            if let Some(old) = damaged {
+                // A push heals: the damaged object makes room, and stays a while for whoever wants to
+                // know what became of it.
+                batch.remove(Table::Object, &object_key(old.object()))?;
+                let when = batch.now().plus(settings.purge);
+                doom(batch, workspace, old.object(), old.size, when)?;
+                let delta = WorkspaceDelta { blobs: -plus(old.size), ..Default::default() };
+                usage::change_workspace(batch, workspace, delta)?;
+            }
+            name(batch, workspace, digest, object, size)?;
             None
         }
     };
-    let size = existing.map_or(size, |blob| blob.size);
     link(batch, &settings, workspace, upload.package, digest, size)?;
     end_upload(batch, id)?;
     Ok(FinishedUpload { loser })
+}
+
+/// Makes an object the content of a blob.
+fn name(
+    batch: &mut Batch<'_>,
+    workspace: WorkspaceId,
+    digest: &Digest,
+    object: ObjectKey,
+    size: u64,
+) -> Result<()> {
+    let row = BlobRow { object: object.0.into_bytes(), size, damaged: false };
+    batch.put(Table::Blob, &blob_key(workspace, digest), &row)?;
+    let row = ObjectRow { workspace: workspace.0, digest: digest.into() };
+    batch.put(Table::Object, &object_key(object), &row)?;
+    let delta = WorkspaceDelta { blobs: plus(size), ..Default::default() };
+    usage::change_workspace(batch, workspace, delta)
+}
+
+/// Enters an object that no blob names any more into the list of what is to be removed.
+pub(super) fn doom(
+    batch: &mut Batch<'_>,
+    workspace: WorkspaceId,
+    object: ObjectKey,
+    size: u64,
+    when: Timestamp,
+) -> Result<()> {
+    let row = DoomedRow { workspace: workspace.0, size, when: when.0 };
+    batch.put(Table::Doomed, &object_key(object), &row)?;
+    batch.mark(Table::Purge, &purge_key(when, object))?;
+    let delta = WorkspaceDelta { doomed: plus(size), ..Default::default() };
+    usage::change_workspace(batch, workspace, delta)
+}
+
+fn purge_key(when: Timestamp, object: ObjectKey) -> Key {
+    Key::new().time(when).raw(object.0.as_bytes())
+}
+
+/// Forgets a blob that nobody holds any more and dooms its object.
+pub(super) fn forget(
+    batch: &mut Batch<'_>,
+    workspace: WorkspaceId,
+    digest: &Digest,
+    blob: &BlobRow,
+    when: Timestamp,
+) -> Result<()> {
+    if !mutant!("doomed-object-stays-named") {
+        batch.remove(Table::Blob, &blob_key(workspace, digest))?;
+    }
+    batch.remove(Table::Object, &object_key(blob.object()))?;
+    let delta = WorkspaceDelta { blobs: -plus(blob.size), ..Default::default() };
+    usage::change_workspace(batch, workspace, delta)?;
+    doom(batch, workspace, blob.object(), blob.size, when)
 }
 
 /// Links a blob to a package, or shows a hidden link again, with a fresh lease.
@@ -179,10 +237,14 @@ fn link(
     if existing.is_none() {
         usage::add_holder(batch, workspace, package, digest, size)?;
     }
-    let lease = batch.now().plus(settings.lease);
-    let row = LinkRow { lease: lease.0.max(existing.map_or(0, |link| link.lease)), hidden: None };
-    batch.put(Table::Link, &key, &row)?;
-    due::set(batch, &Item::Link(package, digest), Timestamp(row.lease))
+    let lease = batch.now().plus(settings.grant());
+    let before = existing.map_or(0, |link| link.lease);
+    let lease = if mutant!("upload-without-lease") { before } else { lease.0.max(before) };
+    batch.put(Table::Link, &key, &LinkRow { lease, hidden: None, given_up: false })?;
+    if mutant!("upload-without-due") {
+        return Ok(());
+    }
+    due::set(batch, &Item::Link(package, *digest), Timestamp(lease), None)
 }
 
 pub(super) fn mount(
@@ -200,6 +262,9 @@ pub(super) fn mount(
     }
     let blob = blob_row(batch, workspace, digest)?;
     let blob = blob.ok_or(MetadataError::Corrupt("blob of a link"))?;
+    if blob.damaged {
+        return Err(MetadataError::NotFound);
+    }
     let settings = workspaces::settings(batch, workspace)?;
     let package = planned.package(batch, change)?;
     link(batch, &settings, workspace, package, digest, blob.size)?;
@@ -213,10 +278,19 @@ pub(super) fn renew_link(
 ) -> Result<bool> {
     let Some(owner) = packages::live_row(batch, package)? else { return Ok(false) };
     let Some(mut row) = visible_link(batch, package, digest)? else { return Ok(false) };
+    if mutant!("head-does-not-renew") {
+        return Ok(true);
+    }
     let settings = workspaces::settings(batch, WorkspaceId(owner.workspace))?;
-    row.lease = row.lease.max(batch.now().plus(settings.lease).0);
+    let until = batch.now().plus(settings.grant());
+    if batch.has_prefix(Table::Edge, &link_key(package, digest))? {
+        packages::confirm(batch, package, until)?;
+        return Ok(true);
+    }
+    row.lease = row.lease.max(until.0);
     batch.put(Table::Link, &link_key(package, digest), &row)?;
-    due::set(batch, &Item::Link(package, digest), Timestamp(row.lease))?;
+    let cause = due::of(batch, &Item::Link(package, *digest))?.and_then(|entry| entry.cause);
+    due::set(batch, &Item::Link(package, *digest), Timestamp(row.lease), cause)?;
     Ok(true)
 }
 
@@ -228,11 +302,16 @@ pub(super) fn hide(
 ) -> Result<()> {
     let owner = packages::live_row(batch, package)?.ok_or(MetadataError::NotFound)?;
     let mut row = visible_link(batch, package, digest)?.ok_or(MetadataError::NotFound)?;
-    let keep = workspaces::settings(batch, WorkspaceId(owner.workspace))?.keep;
+    let settings = workspaces::settings(batch, WorkspaceId(owner.workspace))?;
     let now = batch.now();
-    row.hidden = Some(StampRow::new(change, now));
+    let by = StampRow::new(change, now);
+    let sequence = tags::next_sequence(batch, package)?;
+    let of = (package, owner.name.as_str());
+    let cause = CauseRow::new(Why::BlobDeleted, of, sequence, None, Some(digest), by.clone());
+    (row.hidden, row.given_up) = (Some(by), false);
     batch.put(Table::Link, &link_key(package, digest), &row)?;
-    due::set(batch, &Item::Link(package, digest), now.plus(keep))
+    packages::watch_cap(batch, WorkspaceId(owner.workspace), &settings)?;
+    due::set(batch, &Item::Link(package, *digest), now.plus(settings.keep), Some(cause))
 }
 
 pub(super) fn known(rows: &impl Rows, objects: &[ObjectKey]) -> Result<Vec<bool>> {
@@ -245,14 +324,17 @@ pub(super) fn known(rows: &impl Rows, objects: &[ObjectKey]) -> Result<Vec<bool>
 
 pub(super) fn doomed(rows: &impl Rows, limit: usize, now: Timestamp) -> Result<Vec<ObjectKey>> {
     let mut found = Vec::new();
-    rows.prefix(Table::Doomed, &Key::new(), None, &mut |key, value| {
-        if found.len() >= limit {
+    if pinned_until(rows)? > now && !mutant!("pin-ignored") {
+        return Ok(found);
+    }
+    rows.prefix(Table::Purge, &Key::new(), None, &mut |key, _| {
+        let mut reader = KeyReader(key);
+        let when = reader.number().ok_or(MetadataError::Corrupt("doomed object"))?;
+        if found.len() >= limit || when > now.0 {
             return Ok(Walk::Stop);
         }
-        if DoomedRow::decode(value)?.when <= now.0 {
-            let id = key.try_into().map_err(|_| MetadataError::Corrupt("doomed object"))?;
-            found.push(ObjectKey(uuid::Uuid::from_bytes(id)));
-        }
+        let id = uuid::Uuid::from_slice(reader.0);
+        found.push(ObjectKey(id.map_err(|_| MetadataError::Corrupt("doomed object"))?));
         Ok(Walk::Continue)
     })?;
     Ok(found)
@@ -264,10 +346,79 @@ pub(super) fn forget_doomed(batch: &mut Batch<'_>, objects: &[ObjectKey]) -> Res
         let row: Option<DoomedRow> = batch.row(Table::Doomed, &key)?;
         let Some(row) = row else { continue };
         batch.remove(Table::Doomed, &key)?;
+        batch.remove(Table::Purge, &purge_key(Timestamp(row.when), *object))?;
         let delta = WorkspaceDelta { doomed: -plus(row.size), ..Default::default() };
         usage::change_workspace(batch, WorkspaceId(row.workspace), delta)?;
     }
     Ok(())
+}
+
+pub(super) fn postpone_doomed(
+    batch: &mut Batch<'_>,
+    objects: &[ObjectKey],
+    until: Timestamp,
+) -> Result<()> {
+    for object in objects {
+        let key = object_key(*object);
+        let row: Option<DoomedRow> = batch.row(Table::Doomed, &key)?;
+        let Some(mut row) = row else { continue };
+        batch.remove(Table::Purge, &purge_key(Timestamp(row.when), *object))?;
+        row.when = until.0;
+        batch.put(Table::Doomed, &key, &row)?;
+        batch.mark(Table::Purge, &purge_key(until, *object))?;
+    }
+    Ok(())
+}
+
+/// Until when a backup holds back the removal of objects.
+pub(super) fn pinned_until(rows: &impl Rows) -> Result<Timestamp> {
+    Ok(Timestamp(rows.number(Table::Meta, &Key::new().text("pinned_until"))?))
+}
+
+pub(super) fn pin(batch: &mut Batch<'_>, until: Timestamp) -> Result<()> {
+    let until = until.max(pinned_until(batch)?);
+    batch.put(Table::Meta, &Key::new().text("pinned_until"), &NumberRow(until.0))
+}
+
+/// Objects in the order of their keys, with the blobs they are.
+pub(super) fn objects(
+    rows: &impl Rows,
+    after: Option<ObjectKey>,
+    limit: usize,
+) -> Result<Vec<StoredObject>> {
+    let mut found = Vec::new();
+    let after = after.map(object_key);
+    rows.prefix(Table::Object, &Key::new(), after.as_ref(), &mut |key, value| {
+        if found.len() >= limit {
+            return Ok(Walk::Stop);
+        }
+        let id = uuid::Uuid::from_slice(key).map_err(|_| MetadataError::Corrupt("object"))?;
+        let row = ObjectRow::decode(value)?;
+        let digest = row.digest.read()?;
+        let blob = blob_row(rows, WorkspaceId(row.workspace), &digest)?;
+        let blob = blob.ok_or(MetadataError::Corrupt("blob of an object"))?;
+        let (object, size, damaged) = (ObjectKey(id), blob.size, blob.damaged);
+        found.push(StoredObject { object, digest, size, damaged });
+        Ok(Walk::Continue)
+    })?;
+    Ok(found)
+}
+
+pub(super) fn mark_damaged(
+    batch: &mut Batch<'_>,
+    object: ObjectKey,
+    damaged: bool,
+) -> Result<bool> {
+    let Some((workspace, digest)) = object_blob(batch, object)? else { return Ok(false) };
+    let Some(mut row) = blob_row(batch, workspace, &digest)? else { return Ok(false) };
+    if row.object() != object {
+        return Ok(false);
+    }
+    if row.damaged != damaged {
+        row.damaged = damaged;
+        batch.put(Table::Blob, &blob_key(workspace, &digest), &row)?;
+    }
+    Ok(true)
 }
 
 /// The blob that an object is, for checks.

@@ -5,15 +5,18 @@
 
 use super::batch::{Rows, Snapshot, Table, Walk};
 use super::blobs;
+use super::causes::DueRow;
+use super::due::Item;
 use super::keys::{Key, KeyReader};
 use super::rows::{
     BlobRow, ManifestRow, NumberRow, PackageRow, PackageUsageRow, Row as _, TagValue,
     WorkspaceUsageRow,
 };
-use super::{manifests, rows::DoomedRow, usage};
-use crate::domain::{Digest, PackageId, WorkspaceId};
+use super::rows::{DoomedRow, ObjectRow};
+use super::{manifests, packages, tags, usage};
+use crate::domain::{Digest, PackageId, Tag, WorkspaceId};
 use crate::metadata::{MetadataError, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What was found and what was counted.
 #[derive(Default)]
@@ -23,18 +26,20 @@ struct Findings {
     packages: BTreeMap<u64, PackageUsageRow>,
     /// Package → workspace, deleted ones too: their content is held.
     owners: BTreeMap<u64, u64>,
+    /// Packages that are being removed page by page: their rows need not fit together any more.
+    removing: BTreeSet<u64>,
 }
 
 /// Checks every relation between rows.
 pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     let mut found = Findings::default();
-    packages(rows, &mut found)?;
+    all_packages(rows, &mut found)?;
     all_blobs(rows, &mut found)?;
     links(rows, &mut found)?;
     all_manifests(rows, &mut found)?;
     edges(rows, &mut found)?;
-    tags(rows, &mut found)?;
-    due(rows, &mut found)?;
+    all_tags(rows, &mut found)?;
+    all_due(rows, &mut found)?;
     totals(rows, &mut found)?;
     Ok(found.words)
 }
@@ -58,12 +63,24 @@ fn digest(reader: &mut KeyReader<'_>) -> Result<Digest> {
     reader.digest().ok_or(MetadataError::Corrupt("key"))
 }
 
-fn packages(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+fn all_packages(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     each(rows, Table::Package, &mut |mut key, value| {
         let id = number(&mut key)?;
         let row = PackageRow::decode(value)?;
         found.owners.insert(id, row.workspace);
         found.packages.entry(id).or_default();
+        if row.removing {
+            found.removing.insert(id);
+        }
+        if row.deleted.is_some() {
+            let (deleted, due) = (
+                packages::deleted_key(WorkspaceId(row.workspace), PackageId(id)),
+                Item::Package(PackageId(id)),
+            );
+            if !rows.has(Table::Deleted, &deleted)? || !rows.has(Table::DueOf, &due.key())? {
+                found.words.push(format!("the deleted package {id} is never removed"));
+            }
+        }
         let name = Key::new().number(row.workspace).text(&row.name);
         let named: Option<NumberRow> = rows.row(Table::PackageName, &name)?;
         if row.deleted.is_none() && named.map(|row| row.0) != Some(id) {
@@ -87,9 +104,32 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Doomed, &mut |_, value| {
+    each(rows, Table::Doomed, &mut |key, value| {
         let row = DoomedRow::decode(value)?;
         found.workspaces.entry(row.workspace).or_default().doomed_bytes += row.size;
+        if !rows.has(Table::Purge, &Key::new().number(row.when).raw(key.0))? {
+            found.words.push("a doomed object that is never removed".to_owned());
+        }
+        if rows.has(Table::Object, &Key::new().raw(key.0))? {
+            found.words.push("a doomed object that a blob names".to_owned());
+        }
+        Ok(())
+    })?;
+    each(rows, Table::Holder, &mut |mut key, _| {
+        let (workspace, digest) = (number(&mut key)?, digest(&mut key)?);
+        let package = number(&mut key)?;
+        let link = blobs::link_key(PackageId(package), &digest);
+        if !rows.has(Table::Link, &link)? {
+            found.words.push(format!("{package} holds {digest} in {workspace} without a link"));
+        }
+        Ok(())
+    })?;
+    each(rows, Table::Object, &mut |key, value| {
+        let row = ObjectRow::decode(value)?;
+        let blob = blobs::blob_row(rows, WorkspaceId(row.workspace), &row.digest.read()?)?;
+        if blob.is_none_or(|blob| blob.object[..] != *key.0) {
+            found.words.push("an object that no blob names".to_owned());
+        }
         Ok(())
     })
 }
@@ -121,7 +161,8 @@ fn links(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         let prefix = blobs::link_key(PackageId(package), &digest);
         let due = Key::new().byte(2).raw(prefix.bytes());
-        if !rows.has_prefix(Table::Edge, &prefix)? && !rows.has(Table::DueOf, &due)? {
+        let removing = found.removing.contains(&package);
+        if !removing && !rows.has_prefix(Table::Edge, &prefix)? && !rows.has(Table::DueOf, &due)? {
             found.words.push(format!("nothing refers to {digest} in {package}, and it is not due"));
         }
         Ok(())
@@ -140,6 +181,23 @@ fn all_manifests(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         if digest.algorithm().hash(&bytes) != digest {
             found.words.push(format!("the bytes of manifest {digest} are damaged"));
         }
+        if found.removing.contains(&package) {
+            return Ok(());
+        }
+        let id = PackageId(package);
+        if !manifests::is_held(rows, id, &digest, &row)?
+            && !rows.has(Table::DueOf, &Item::Manifest(id, digest).key())?
+        {
+            found
+                .words
+                .push(format!("nothing holds manifest {digest} in {package}, and it is not due"));
+        }
+        if let Some(subject) = &row.subject {
+            let referrer = Key::new().number(package).digest(&subject.read()?).digest(&digest);
+            if !rows.has(Table::Referrer, &referrer)? {
+                found.words.push(format!("manifest {digest} is not found from its subject"));
+            }
+        }
         for blob in &row.blobs {
             let blob = blob.read()?;
             let link = Key::new().number(package).digest(&blob);
@@ -156,6 +214,10 @@ fn all_manifests(rows: &Snapshot, found: &mut Findings) -> Result<()> {
             if !there && !manifests::is_missing(&row, &child) {
                 found.words.push(format!("index {digest} needs {child}, which is not there"));
             }
+            let edge = Key::new().number(package).digest(&child).digest(&digest);
+            if !rows.has(Table::Edge, &edge)? {
+                found.words.push(format!("index {digest} has no edge to {child}"));
+            }
         }
         Ok(())
     })
@@ -166,7 +228,10 @@ fn edges(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         each(rows, table, &mut |mut key, _| {
             let (package, _) = (number(&mut key)?, digest(&mut key)?);
             let parent = digest(&mut key)?;
-            if !rows.has(Table::Manifest, &Key::new().number(package).digest(&parent))? {
+            let own = Key::new().number(package).digest(&parent);
+            // What a removed manifest held is let go page by page.
+            let fan = table == Table::Edge && rows.has(Table::Fan, &own)?;
+            if !fan && !found.removing.contains(&package) && !rows.has(Table::Manifest, &own)? {
                 found.words.push(format!("{what} of the missing manifest {parent}"));
             }
             Ok(())
@@ -175,9 +240,40 @@ fn edges(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     Ok(())
 }
 
-fn tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Kept, &mut |mut key, _| {
+        let (package, digest) = (number(&mut key)?, digest(&mut key)?);
+        let tag = key.text().and_then(|tag| tag.parse::<Tag>().ok());
+        let tag = tag.ok_or(MetadataError::Corrupt("kept"))?;
+        let sequence = number(&mut key)?;
+        let package = PackageId(package);
+        let history = rows.has(Table::History, &tags::history_key(package, &tag, sequence))?;
+        let item = Item::History(package, digest, tag, sequence);
+        if found.removing.contains(&package.0) {
+            return Ok(());
+        }
+        if !history || !rows.has(Table::DueOf, &item.key())? {
+            found.words.push(format!("history keeps {digest} for ever"));
+        }
+        if !rows.has(Table::Manifest, &manifests::key(package, &digest))? {
+            found.words.push(format!("history keeps {digest}, which is not there"));
+        }
+        Ok(())
+    })?;
+    each(rows, Table::Fan, &mut |mut key, _| {
+        let (package, digest) = (PackageId(number(&mut key)?), digest(&mut key)?);
+        if !found.removing.contains(&package.0)
+            && !rows.has(Table::DueOf, &Item::Fan(package, digest).key())?
+        {
+            found.words.push(format!("what {digest} held is never let go"));
+        }
+        Ok(())
+    })?;
     each(rows, Table::Tag, &mut |mut key, value| {
         let package = number(&mut key)?;
+        if found.removing.contains(&package) {
+            return Ok(());
+        }
         let tag = key.text().ok_or(MetadataError::Corrupt("tag"))?;
         let digest = TagValue::decode(value)?.digest.read()?;
         let target = Key::new().number(package).digest(&digest);
@@ -194,18 +290,20 @@ fn tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         let tag = key.text().ok_or(MetadataError::Corrupt("tagged"))?;
         let value: Option<TagValue> =
             rows.row(Table::Tag, &Key::new().number(package).text(tag))?;
-        if value.map(|value| value.digest.read()).transpose()? != Some(digest) {
+        if !found.removing.contains(&package)
+            && value.map(|value| value.digest.read()).transpose()? != Some(digest)
+        {
             found.words.push(format!("{digest} thinks tag {tag} points to it"));
         }
         Ok(())
     })
 }
 
-fn due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+fn all_due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     each(rows, Table::Due, &mut |mut key, _| {
         let time = number(&mut key)?;
-        let reverse: Option<NumberRow> = rows.row(Table::DueOf, &Key::new().raw(key.0))?;
-        if reverse.map(|row| row.0) != Some(time) {
+        let reverse: Option<DueRow> = rows.row(Table::DueOf, &Key::new().raw(key.0))?;
+        if reverse.map(|row| row.time) != Some(time) {
             found.words.push(format!("a due entry at {time} without its reverse"));
         }
         Ok(())

@@ -5,15 +5,16 @@
 //! need this?" is one look at a prefix.
 
 use super::batch::{Batch, Rows, Table, Walk};
+use super::causes::CauseRow;
 use super::due::{self, Item};
 use super::keys::Key;
 use super::rows::{ManifestRow, NumberRow, PullsRow, RawDigest, StampRow};
 use super::usage::{self, PackageDelta, WorkspaceDelta, plus};
-use super::{blobs, packages, tags, workspaces};
+use super::{blobs, circles, fans, packages, tags, workspaces};
 use crate::domain::{Change, Digest, PackageId, Reference, Tag, Timestamp, WorkspaceId};
 use crate::domain::{WorkspaceSettings, manifest::Descriptor};
 use crate::metadata::{
-    Manifest, ManifestFacts, MetadataError, NewManifest, Pull, PutManifest, Result, Target,
+    Manifest, ManifestFacts, MetadataError, NewManifest, Pull, PutManifest, Result, Target, Why,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -35,21 +36,33 @@ pub(super) fn visible(
 }
 
 /// Whether a tag, a parent or kept history holds a manifest, or it refers to a subject that is there.
-fn is_held(
+/// A deleted subject that can be restored still holds its referrers, so that they come back with it.
+pub(super) fn is_held(
     rows: &impl Rows,
     package: PackageId,
     digest: &Digest,
     row: &ManifestRow,
 ) -> Result<bool> {
     let prefix = key(package, digest);
+    let ignored = if mutant!("review-ignores-tags") {
+        Some(Table::Tagged)
+    } else if mutant!("review-ignores-parents") {
+        Some(Table::Edge)
+    } else if mutant!("review-ignores-history") {
+        Some(Table::Kept)
+    } else {
+        None
+    };
     for table in [Table::Tagged, Table::Edge, Table::Kept] {
-        if rows.has_prefix(table, &prefix)? {
+        if Some(table) != ignored && rows.has_prefix(table, &prefix)? {
             return Ok(true);
         }
     }
     match &row.subject {
-        Some(subject) => Ok(visible(rows, package, &subject.read()?)?.is_some()),
-        None => Ok(false),
+        Some(subject) if !row.independent && !mutant!("review-ignores-subject") => {
+            rows.has(Table::Manifest, &key(package, &subject.read()?))
+        }
+        _ => Ok(false),
     }
 }
 
@@ -79,8 +92,9 @@ pub(super) fn facts(
 ) -> Result<Option<ManifestFacts>> {
     let Some((digest, row, workspace)) = find(rows, package, reference)? else { return Ok(None) };
     let settings = workspaces::settings(rows, workspace)?;
-    let lease_wanted =
-        blobs::running_out(row.lease, &settings, now) && !is_held(rows, package, &digest, &row)?;
+    let owner = packages::live_row(rows, package)?.ok_or(MetadataError::Corrupt("package"))?;
+    let lease = if is_held(rows, package, &digest, &row)? { owner.confirmed } else { row.lease };
+    let lease_wanted = blobs::running_out(lease, &settings, now);
     row.read(digest, lease_wanted).map(Some)
 }
 
@@ -117,11 +131,11 @@ pub(super) fn put(
     };
     let package = planned.package(batch, change)?;
     let added = existing.is_none();
-    let lease = batch.now().plus(settings.lease);
+    let lease = batch.now().plus(settings.grant());
     match existing {
         None => insert(batch, change, workspace, package, new, content, lease)?,
         Some(mut row) => {
-            row.hidden = None;
+            (row.hidden, row.given_up) = (None, false);
             row.lease = row.lease.max(lease.0);
             batch.put(Table::Manifest, &key(package, &new.digest), &row)?;
         }
@@ -129,7 +143,7 @@ pub(super) fn put(
     for tag in &new.tags {
         tags::point(batch, change, &settings, package, tag, &new.digest)?;
     }
-    due::set(batch, &Item::Manifest(package, &new.digest), lease)?;
+    due::set(batch, &Item::Manifest(package, new.digest), lease, None)?;
     tags::touch(batch, package)?;
     Ok(PutManifest { package, new: added })
 }
@@ -154,7 +168,10 @@ fn check_content(
             Some(package) => blobs::visible_link(rows, package, &blob.digest)?.is_some(),
             None => false,
         };
+        let linked = linked || mutant!("put-checks-no-links");
         let row = if linked { blobs::blob_row(rows, workspace, &blob.digest)? } else { None };
+        // What was found damaged is missing to a push, which heals it by sending it again.
+        let row = row.filter(|row| !row.damaged);
         let row = row.ok_or(MetadataError::MissingContent(blob.digest))?;
         same_size(blob, row.size)?;
         sizes.insert(blob.digest, row.size);
@@ -240,7 +257,12 @@ fn insert(
         pushed: StampRow::new(change, batch.now()),
         lease: lease.0,
         hidden: None,
+        given_up: false,
+        independent: circles::would_close(batch, package, new)?,
     };
+    if !mutant!("fan-not-cancelled") {
+        fans::cancel(batch, package, &new.digest)?;
+    }
     batch.put(Table::Manifest, &key(package, &new.digest), &row)?;
     batch.put_value(Table::ManifestBytes, &key(package, &new.digest), &new.bytes)?;
     for child in view.blobs.iter().chain(&view.children) {
@@ -259,9 +281,19 @@ pub(super) fn renew(batch: &mut Batch<'_>, package: PackageId, digest: &Digest) 
     let Some(owner) = packages::live_row(batch, package)? else { return Ok(false) };
     let Some(mut row) = visible(batch, package, digest)? else { return Ok(false) };
     let settings = workspaces::settings(batch, WorkspaceId(owner.workspace))?;
-    row.lease = row.lease.max(batch.now().plus(settings.lease).0);
+    if mutant!("manifest-head-does-not-renew") {
+        return Ok(true);
+    }
+    let until = batch.now().plus(settings.grant());
+    if is_held(batch, package, digest, &row)? {
+        packages::confirm(batch, package, until)?;
+        return Ok(true);
+    }
+    row.lease = row.lease.max(until.0);
     batch.put(Table::Manifest, &key(package, digest), &row)?;
-    due::set(batch, &Item::Manifest(package, digest), Timestamp(row.lease))?;
+    let item = Item::Manifest(package, *digest);
+    let cause = due::of(batch, &item)?.and_then(|entry| entry.cause);
+    due::set(batch, &item, Timestamp(row.lease), cause)?;
     Ok(true)
 }
 
@@ -280,9 +312,15 @@ pub(super) fn hide(
         tags::remove(batch, change, &settings, package, tag, digest)?;
     }
     let now = batch.now();
-    row.hidden = Some(StampRow::new(change, now));
+    let by = StampRow::new(change, now);
+    let sequence = tags::next_sequence(batch, package)?;
+    let of = (package, owner.name.as_str());
+    let cause = CauseRow::new(Why::ManifestDeleted, of, sequence, None, Some(digest), by.clone());
+    (row.hidden, row.given_up) = (Some(by), false);
     batch.put(Table::Manifest, &key(package, digest), &row)?;
-    due::set(batch, &Item::Manifest(package, digest), now.plus(settings.keep))?;
+    packages::watch_cap(batch, WorkspaceId(owner.workspace), &settings)?;
+    let item = Item::Manifest(package, *digest);
+    due::set(batch, &item, now.plus(settings.keep), Some(cause))?;
     tags::touch(batch, package)?;
     Ok(removed)
 }

@@ -6,20 +6,34 @@
 
 mod batch;
 mod blobs;
+mod cap;
+mod causes;
 mod check;
+mod circles;
+mod collect;
+mod copy;
 mod documents;
 mod due;
+mod fans;
 mod keys;
+mod look;
 mod manifests;
 mod open;
 mod packages;
+mod reach;
+mod release;
 mod repositories;
 mod rows;
 mod tags;
+mod undo;
 mod usage;
 mod workspaces;
 mod writer;
 
+use super::{
+    Backlog, Cause, Collected, DeletedPackage, DueEntry, GiveUp, Held, Holders, KeptItem, Preview,
+    Receipt, ReceiptCursor, Restore, Selection, StoredObject, WriterStatistics,
+};
 use super::{
     BlobFacts, Document, DocumentKind, FinishedUpload, HistoryRow, Instance, Leased, Manifest,
     ManifestFacts, MetadataError, MetadataStore, NewManifest, NewUpload, NewWorkspace, Package,
@@ -36,8 +50,9 @@ use batch::{Batch, Snapshot, storage};
 pub use open::{OpenError, RedbOptions};
 use redb::ReadableDatabase as _;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 use tokio::sync::oneshot;
-use writer::{Job, Outcome, Queue, SharedDatabase, Size};
+use writer::{Job, Meter, Outcome, Queue, SharedDatabase, Size};
 
 /// The row of [`batch::Table::Meta`] that holds the last moment the database has seen.
 const LAST_SEEN: &str = "last_seen";
@@ -47,6 +62,9 @@ pub struct RedbStore {
     database: SharedDatabase,
     queue: Arc<Queue>,
     clock: Clock,
+    /// When this process opened the database, by its own clock.
+    boot: Timestamp,
+    meter: Arc<Meter>,
     writer: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -126,6 +144,9 @@ fn gone() -> MetadataError {
     MetadataError::Unavailable("the metadata writer has stopped".into())
 }
 
+/// The lane of the writer's queue that collection takes its turns in.
+const COLLECTION: u64 = u64::MAX - 1;
+
 /// Size of an ordinary small operation.
 const fn small(workspace: u64) -> Size {
     Size { workspace, rows: 16, bytes: 1024 }
@@ -147,6 +168,26 @@ impl RedbStore {
             self.queue.ask_to_reopen();
         }
         result
+    }
+
+    /// Runs a read that may take long in a snapshot of its own, off the runtime's threads.
+    async fn read_long<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Snapshot) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let snapshot = self.snapshot()?;
+        let task = tokio::task::spawn_blocking(move || read(&snapshot));
+        task.await.map_err(|error| MetadataError::Unavailable(error.into()))?
+    }
+
+    /// A snapshot that outlives the borrow of the database.
+    fn snapshot(&self) -> Result<Snapshot> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(database) = database.as_ref() else {
+            self.queue.ask_to_reopen();
+            return Err(gone());
+        };
+        Ok(Snapshot::new(database.begin_read().map_err(storage)?))
     }
 
     /// Runs a write on the writer's thread and waits for its commit.
@@ -502,7 +543,128 @@ impl MetadataStore for RedbStore {
         self.write(size, move |batch| blobs::forget_doomed(batch, &keys)).await
     }
 
+    async fn postpone_doomed(&self, keys: &[ObjectKey], until: Timestamp) -> Result<()> {
+        let keys = keys.to_vec();
+        let size = Size { workspace: COLLECTION, rows: keys.len() * 4, bytes: keys.len() * 128 };
+        self.write(size, move |batch| blobs::postpone_doomed(batch, &keys, until)).await
+    }
+
+    async fn collect(&self, most_entries: usize, most_rows: u64) -> Result<Collected> {
+        let boot = self.boot;
+        let rows = usize::try_from(most_rows).unwrap_or(usize::MAX);
+        let size = Size { workspace: COLLECTION, rows, bytes: rows.saturating_mul(64) };
+        self.write(size, move |batch| collect::step(batch, boot, most_entries, most_rows)).await
+    }
+
+    async fn postpone_first_due(&self, by: Duration) -> Result<()> {
+        self.write(small(COLLECTION), move |batch| due::postpone_first(batch, batch.now().plus(by)))
+            .await
+    }
+
+    async fn backlog(&self, limit: usize) -> Result<Backlog> {
+        let now = self.clock.now();
+        self.read(|rows| collect::backlog(rows, now, limit))
+    }
+
+    async fn preview(
+        &self,
+        package: PackageId,
+        selection: &Selection,
+        most_probes: u64,
+    ) -> Result<Preview> {
+        let selection = selection.clone();
+        self.read_long(move |rows| reach::preview(rows, package, &selection, most_probes)).await
+    }
+
+    async fn held(&self, workspace: WorkspaceId, most_probes: u64) -> Result<Held> {
+        self.read_long(move |rows| reach::held(rows, workspace, most_probes)).await
+    }
+
+    async fn enforce_cap(&self, workspace: WorkspaceId, most_probes: u64) -> Result<u64> {
+        let beyond = self.read_long(move |rows| cap::beyond(rows, workspace, most_probes)).await?;
+        let mut given_up = 0;
+        for page in beyond.chunks(64) {
+            let page = page.to_vec();
+            let size = Size { workspace: COLLECTION, rows: 1024, bytes: 64 << 10 };
+            given_up += self.write(size, move |batch| cap::give_up(batch, &page)).await?;
+        }
+        Ok(given_up)
+    }
+
+    async fn kept(&self, package: PackageId, limit: usize) -> Result<Vec<KeptItem>> {
+        self.read_long(move |rows| undo::kept(rows, package, limit)).await
+    }
+
+    async fn deleted_packages(
+        &self,
+        workspace: WorkspaceId,
+        after: Option<PackageId>,
+        limit: usize,
+    ) -> Result<Vec<DeletedPackage>> {
+        self.read(|rows| undo::deleted_packages(rows, workspace, after, limit))
+    }
+
+    async fn deleted_package(&self, id: PackageId) -> Result<Option<DeletedPackage>> {
+        self.read(|rows| undo::deleted_package(rows, id))
+    }
+
+    async fn restore(&self, change: &Change, package: PackageId, what: &Restore) -> Result<()> {
+        let (change, what) = (change.clone(), what.clone());
+        self.write(small(package.0), move |batch| undo::restore(batch, &change, package, &what))
+            .await
+    }
+
+    async fn give_up(&self, package: PackageId, what: &GiveUp) -> Result<(Vec<Cause>, bool)> {
+        let what = what.clone();
+        let size = Size { workspace: COLLECTION, rows: 1024, bytes: 64 << 10 };
+        self.write(size, move |batch| undo::give_up(batch, package, &what)).await
+    }
+
+    async fn pending(&self, package: PackageId, limit: usize) -> Result<Vec<DueEntry>> {
+        self.read(|rows| look::pending(rows, package, limit))
+    }
+
+    async fn holders(
+        &self,
+        package: PackageId,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Option<Holders>> {
+        self.read(|rows| look::holders(rows, package, digest, limit))
+    }
+
+    async fn receipts(
+        &self,
+        workspace: WorkspaceId,
+        before: Option<&ReceiptCursor>,
+        limit: usize,
+    ) -> Result<Vec<(ReceiptCursor, Receipt)>> {
+        self.read(|rows| collect::receipts(rows, workspace, before, limit))
+    }
+
+    async fn pin(&self, until: Timestamp) -> Result<()> {
+        self.write(small(COLLECTION), move |batch| blobs::pin(batch, until)).await
+    }
+
+    async fn copy_to(&self, path: &std::path::Path) -> Result<()> {
+        let path = path.to_owned();
+        self.read_long(move |rows| copy::everything(rows, &path)).await
+    }
+
+    async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<StoredObject>> {
+        self.read(|rows| blobs::objects(rows, after, limit))
+    }
+
+    async fn mark_damaged(&self, object: ObjectKey, damaged: bool) -> Result<bool> {
+        self.write(small(COLLECTION), move |batch| blobs::mark_damaged(batch, object, damaged))
+            .await
+    }
+
+    fn writer_statistics(&self) -> WriterStatistics {
+        self.meter.read(self.queue.waiting())
+    }
+
     async fn check(&self) -> Result<Vec<String>> {
-        self.read(check::everything)
+        self.read_long(check::everything).await
     }
 }

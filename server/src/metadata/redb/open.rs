@@ -5,7 +5,7 @@
 use super::batch::{Batch, Rows, Snapshot, Table, storage};
 use super::keys::Key;
 use super::rows::{InstanceRow, NumberRow};
-use super::writer::{Queue, Writer};
+use super::writer::{Meter, Queue, Writer};
 use super::{LAST_SEEN, RedbStore, manifests};
 use crate::clock::Clock;
 use crate::metadata::{Instance, MetadataError, Result};
@@ -128,18 +128,20 @@ impl RedbStore {
             .map_err(OpenError::Read)?;
         clock.raise_floor(seen);
         let database = Arc::new(RwLock::new(Some(database)));
-        let queue = Arc::new(Queue::default());
+        let (queue, meter) = (Arc::new(Queue::default()), Arc::new(Meter::default()));
+        let boot = clock.now();
         let writer = Writer {
             database: Arc::clone(&database),
             queue: Arc::clone(&queue),
             clock: clock.clone(),
             opener,
+            meter: Arc::clone(&meter),
         };
         let thread = std::thread::Builder::new()
             .name("metadata-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
-        Ok(Self { database, queue, clock, writer: Some(thread) })
+        Ok(Self { database, queue, clock, boot, meter, writer: Some(thread) })
     }
 }
 

@@ -1,16 +1,28 @@
 //! Packages: names, links to repositories, deletion with a hold.
 
 use super::batch::{Batch, Rows, Table, Walk};
+use super::causes::CauseRow;
 use super::due::{self, Item};
 use super::keys::Key;
 use super::rows::{NumberRow, PackageRow, Row as _, StampRow};
 use super::{repositories, workspaces};
-use crate::domain::{Change, Name, PackageId, PackageName, RepositoryId, WorkspaceId};
+use crate::domain::{
+    Change, Name, PackageId, PackageName, RepositoryId, Timestamp, WorkspaceId, WorkspaceSettings,
+};
 use crate::metadata::{
     Conflict, MetadataError, Package, PackageFilter, Page, Repository, Resolution, Result, Target,
+    Why,
 };
+use std::time::Duration;
 
-fn name_key(workspace: WorkspaceId, name: &PackageName) -> Key {
+/// How long after something was kept the cap is looked at: one look for all that was kept meanwhile.
+const CAP_DELAY: Duration = Duration::from_secs(1);
+
+pub(super) fn key(id: PackageId) -> Key {
+    Key::new().package(id)
+}
+
+pub(super) fn name_key(workspace: WorkspaceId, name: &PackageName) -> Key {
     Key::new().workspace(workspace).text(name.as_str())
 }
 
@@ -113,6 +125,9 @@ pub(super) fn create(
         updated: now.0,
         deleted: None,
         next_sequence: 0,
+        confirmed: 0,
+        given_up: false,
+        removing: false,
     };
     batch.put(Table::PackageName, &name_key(workspace, name), &NumberRow(id.0))?;
     batch.put(Table::Package, &Key::new().package(id), &row)?;
@@ -123,14 +138,49 @@ pub(super) fn create(
 pub(super) fn delete(batch: &mut Batch<'_>, change: &Change, id: PackageId) -> Result<()> {
     let mut row = live_row(batch, id)?.ok_or(MetadataError::NotFound)?;
     let package = row.clone().read(id)?;
-    let keep = workspaces::settings(batch, package.workspace)?.keep;
+    let settings = workspaces::settings(batch, package.workspace)?;
     batch.remove(Table::PackageName, &name_key(package.workspace, &package.name))?;
     batch.remove(Table::PackagesOf, &Key::new().repository(package.repository).package(id))?;
     let now = batch.now();
-    row.deleted = Some(StampRow::new(change, now));
+    let by = StampRow::new(change, now);
+    row.next_sequence += 1;
+    let of = (id, row.name.as_str());
+    let cause = CauseRow::new(Why::PackageDeleted, of, row.next_sequence, None, None, by.clone());
+    row.deleted = Some(by);
+    row.given_up = false;
     row.updated = now.0;
     batch.put(Table::Package, &Key::new().package(id), &row)?;
-    due::set(batch, &Item::Package(id), now.plus(keep))
+    batch.mark(Table::Deleted, &deleted_key(package.workspace, id))?;
+    watch_cap(batch, package.workspace, &settings)?;
+    let keep = if mutant!("package-freed-at-once") { Duration::ZERO } else { settings.keep };
+    due::set(batch, &Item::Package(id), now.plus(keep), Some(cause))
+}
+
+pub(super) fn deleted_key(workspace: WorkspaceId, package: PackageId) -> Key {
+    Key::new().workspace(workspace).package(package)
+}
+
+/// Writes down that a writer is told something: what loses its last reference stays at least until
+/// then.
+pub(super) fn confirm(batch: &mut Batch<'_>, id: PackageId, until: Timestamp) -> Result<()> {
+    let key = Key::new().package(id);
+    let row: Option<PackageRow> = batch.row(Table::Package, &key)?;
+    let mut row = row.ok_or(MetadataError::Corrupt("package"))?;
+    row.confirmed = row.confirmed.max(until.0);
+    batch.put(Table::Package, &key, &row)
+}
+
+/// Something is kept from now on: if the workspace has a cap, it will be looked at soon.
+pub(super) fn watch_cap(
+    batch: &mut Batch<'_>,
+    workspace: WorkspaceId,
+    settings: &WorkspaceSettings,
+) -> Result<()> {
+    let item = Item::Cap(workspace);
+    if settings.keep_bytes.is_none() || due::of(batch, &item)?.is_some() {
+        return Ok(());
+    }
+    due::set(batch, &item, batch.now().plus(CAP_DELAY), None)
 }
 
 /// What a push to a target may rely on, before anything is written.

@@ -72,7 +72,7 @@ impl RawDigest {
 /// Who changed something and when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StampRow {
-    at: u64,
+    pub(super) at: u64,
     actor: String,
     credential: Option<String>,
     request_id: String,
@@ -260,6 +260,13 @@ pub(super) struct PackageRow {
     pub(super) deleted: Option<StampRow>,
     /// The next history row's number.
     pub(super) next_sequence: u64,
+    /// No later than an eighth of a lease after the last time a writer was told that referenced
+    /// content is there (`confirm`).
+    pub(super) confirmed: u64,
+    /// It was deleted and its keeping was ended early.
+    pub(super) given_up: bool,
+    /// It was deleted and its removal has begun: there is no way back.
+    pub(super) removing: bool,
 }
 row!(PackageRow, "package");
 
@@ -280,6 +287,8 @@ impl PackageRow {
 pub(super) struct BlobRow {
     pub(super) object: [u8; 16],
     pub(super) size: u64,
+    /// The object is not what it should be; the next push of the digest replaces it.
+    pub(super) damaged: bool,
 }
 row!(BlobRow, "blob");
 
@@ -301,6 +310,8 @@ row!(ObjectRow, "object");
 pub(super) struct LinkRow {
     pub(super) lease: u64,
     pub(super) hidden: Option<StampRow>,
+    /// The keeping of what is hidden was ended early.
+    pub(super) given_up: bool,
 }
 row!(LinkRow, "link");
 
@@ -320,6 +331,10 @@ pub(super) struct ManifestRow {
     pub(super) pushed: StampRow,
     pub(super) lease: u64,
     pub(super) hidden: Option<StampRow>,
+    /// The keeping of what is hidden was ended early.
+    pub(super) given_up: bool,
+    /// It holds its own subject in some way, so it does not live by it: a circle would never end.
+    pub(super) independent: bool,
 }
 row!(ManifestRow, "manifest");
 

@@ -10,12 +10,13 @@ use super::rows::{HistoryValue, PackageRow, PullsRow, Row as _, StampRow, TagVal
 use super::{manifests, packages, workspaces};
 use crate::domain::{Change, Digest, PackageId, Tag, WorkspaceId, WorkspaceSettings};
 use crate::metadata::{HistoryRow, MetadataError, Page, Result, TagEvent, TagRow};
+use std::time::Duration;
 
-fn key(package: PackageId, tag: &Tag) -> Key {
+pub(super) fn key(package: PackageId, tag: &Tag) -> Key {
     Key::new().package(package).text(tag.as_str())
 }
 
-fn tagged_key(package: PackageId, digest: &Digest, tag: &Tag) -> Key {
+pub(super) fn tagged_key(package: PackageId, digest: &Digest, tag: &Tag) -> Key {
     Key::new().package(package).digest(digest).text(tag.as_str())
 }
 
@@ -60,7 +61,10 @@ pub(super) fn list(rows: &impl Rows, package: PackageId, page: &Page) -> Result<
     Ok(found)
 }
 
-fn tag_of(text: &[u8]) -> Result<Tag> {
+/// How long the history row itself lives, after what it kept was given up.
+pub(super) const HISTORY_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+pub(super) fn tag_of(text: &[u8]) -> Result<Tag> {
     let text = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
     text.ok_or(MetadataError::Corrupt("tag"))
 }
@@ -127,18 +131,35 @@ fn write_history(
 ) -> Result<()> {
     let sequence = next_sequence(batch, package)?;
     let now = batch.now();
-    let history = Key::new().package(package).tag_and(tag).number(sequence);
+    let history = history_key(package, tag, sequence);
     batch.put(Table::History, &history, &HistoryValue::new(event, change, now))?;
-    if let Some(digest) = released {
-        let kept = Key::new().package(package).digest(digest).tag_and(tag).number(sequence);
-        batch.mark(Table::Kept, &kept)?;
-        let item = Item::History(package, digest, tag, sequence);
-        due::set(batch, &item, now.plus(settings.keep))?;
+    let Some(digest) = released else {
+        // Nothing is kept by it; the row itself goes one day.
+        let TagEvent::Moved { to, .. } = event else { return Ok(()) };
+        let item = Item::History(package, to, tag.clone(), sequence);
+        return due::set(batch, &item, now.plus(HISTORY_KEPT), None);
+    };
+    if mutant!("overwrite-forgets-due") {
+        return Ok(());
     }
-    Ok(())
+    batch.mark(Table::Kept, &kept_key(package, digest, tag, sequence))?;
+    let item = Item::History(package, *digest, tag.clone(), sequence);
+    due::set(batch, &item, now.plus(settings.keep), None)?;
+    let owner: Option<PackageRow> = batch.row(Table::Package, &Key::new().package(package))?;
+    let owner = owner.ok_or(MetadataError::Corrupt("package of a tag"))?;
+    packages::watch_cap(batch, WorkspaceId(owner.workspace), settings)
 }
 
-fn next_sequence(batch: &mut Batch<'_>, package: PackageId) -> Result<u64> {
+pub(super) fn kept_key(package: PackageId, digest: &Digest, tag: &Tag, sequence: u64) -> Key {
+    Key::new().package(package).digest(digest).tag_and(tag).number(sequence)
+}
+
+pub(super) fn history_key(package: PackageId, tag: &Tag, sequence: u64) -> Key {
+    Key::new().package(package).tag_and(tag).number(sequence)
+}
+
+/// The next number of a package's events.
+pub(super) fn next_sequence(batch: &mut Batch<'_>, package: PackageId) -> Result<u64> {
     let key = Key::new().package(package);
     let row: Option<PackageRow> = batch.row(Table::Package, &key)?;
     let mut row = row.ok_or(MetadataError::Corrupt("package of a tag"))?;

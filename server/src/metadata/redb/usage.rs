@@ -102,6 +102,27 @@ pub(super) fn add_holder(
     batch.mark(Table::Holder, &Key::new().workspace(workspace).digest(digest).package(package))
 }
 
+/// Ends a package's holding of a blob and moves the exclusive bytes back to the only holder that is
+/// left. `true` if nobody holds it any more.
+pub(super) fn remove_holder(
+    batch: &mut Batch<'_>,
+    workspace: WorkspaceId,
+    package: PackageId,
+    digest: &Digest,
+    size: u64,
+) -> Result<bool> {
+    batch
+        .remove(Table::Holder, &Key::new().workspace(workspace).digest(digest).package(package))?;
+    let left = first_holders(batch, workspace, digest)?;
+    let size = plus(size);
+    let exclusive = if left.is_empty() { -size } else { 0 };
+    if let [only] = left[..] {
+        change_package(batch, only, PackageDelta { exclusive: size, ..Default::default() })?;
+    }
+    change_package(batch, package, PackageDelta { linked: -size, exclusive, manifests: 0 })?;
+    Ok(left.is_empty())
+}
+
 /// At most two of a blob's holders: enough to tell none, one and several apart.
 fn first_holders(
     rows: &impl Rows,

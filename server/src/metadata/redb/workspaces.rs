@@ -2,6 +2,7 @@
 
 use super::batch::{Batch, Rows, Table, Walk};
 use super::keys::Key;
+use super::packages;
 use super::rows::{NumberRow, Row as _, WorkspaceRow};
 use crate::domain::{Change, Slug, WorkspaceId, WorkspaceSettings};
 use crate::metadata::{Conflict, MetadataError, NewWorkspace, Page, Result, Stamped, Workspace};
@@ -65,6 +66,7 @@ pub(super) fn update(
     workspace.name = name.to_owned();
     workspace.settings = settings.clone();
     batch.put(Table::Workspace, &Key::new().workspace(id), &WorkspaceRow::new(&workspace))?;
+    packages::watch_cap(batch, id, settings)?;
     Ok(workspace)
 }
 

@@ -9,12 +9,14 @@
 use super::batch::{Batch, Table, storage};
 use super::keys::Key;
 use super::rows::NumberRow;
-use crate::clock::Clock;
-use crate::metadata::{MetadataError, Result};
+use crate::clock::{Clock, Stopwatch};
+use crate::metadata::{MetadataError, Result, WriterStatistics};
 use redb::{Database, WriteTransaction};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 /// Most operations that wait; more are answered with [`MetadataError::Busy`].
 const MOST_WAITING: usize = 1024;
@@ -87,6 +89,11 @@ impl Queue {
         Ok(())
     }
 
+    /// How many operations wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().waiting
+    }
+
     /// Asks the writer to drop and reopen the database; for readers that met a storage fault.
     pub(super) fn ask_to_reopen(&self) {
         self.lock().reopen = true;
@@ -148,6 +155,43 @@ fn take_batch(lanes: &mut Lanes) -> Vec<Box<dyn Job>> {
     jobs
 }
 
+/// Counts what the writer does.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    batches: AtomicU64,
+    operations: AtomicU64,
+    busy_micros: AtomicU64,
+    durations: [AtomicU64; 11],
+}
+
+/// Upper bounds of [`WriterStatistics::durations`] in milliseconds.
+const BOUNDS: [u128; 10] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+
+impl Meter {
+    fn count(&self, operations: usize, took: Duration) {
+        let slot = BOUNDS.iter().position(|bound| took.as_micros() <= bound * 1000);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.operations.fetch_add(u64::try_from(operations).unwrap_or(0), Ordering::Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.busy_micros.fetch_add(micros, Ordering::Relaxed);
+        self.durations[slot.unwrap_or(BOUNDS.len())].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn read(&self, waiting: usize) -> WriterStatistics {
+        let mut durations = [0; 11];
+        for (to, from) in durations.iter_mut().zip(&self.durations) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        WriterStatistics {
+            batches: self.batches.load(Ordering::Relaxed),
+            operations: self.operations.load(Ordering::Relaxed),
+            busy_micros: self.busy_micros.load(Ordering::Relaxed),
+            waiting: u64::try_from(waiting).unwrap_or(u64::MAX),
+            durations,
+        }
+    }
+}
+
 /// Opens the database again after a fault.
 pub(super) type Opener = Box<dyn Fn() -> Result<Database> + Send + Sync>;
 
@@ -160,6 +204,7 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) clock: Clock,
     pub(super) opener: Opener,
+    pub(super) meter: Arc<Meter>,
 }
 
 impl Writer {
@@ -168,7 +213,11 @@ impl Writer {
         while let Some(work) = self.queue.next() {
             match work {
                 Work::Reopen => self.reopen(),
-                Work::Jobs(jobs) => self.write(jobs),
+                Work::Jobs(jobs) => {
+                    let (watch, operations) = (Stopwatch::start(), jobs.len());
+                    self.write(jobs);
+                    self.meter.count(operations, watch.elapsed());
+                }
             }
         }
     }

@@ -1,0 +1,12 @@
+//! Lets `tests/run.sh --mutants` build a server with one protection taken out. Without the variable
+//! this does nothing, and `cfg!(mutant = "…")` is false everywhere.
+
+fn main() {
+    println!("cargo:rerun-if-env-changed=STANDPIPE_MUTANT");
+    println!("cargo:rustc-check-cfg=cfg(mutant, values(any()))");
+    if let Ok(name) = std::env::var("STANDPIPE_MUTANT")
+        && !name.is_empty()
+    {
+        println!("cargo:rustc-cfg=mutant=\"{name}\"");
+    }
+}

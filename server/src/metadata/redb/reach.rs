@@ -1,0 +1,318 @@
+//! What tags lead to, and what therefore only a selection keeps: one function for the preview of a
+//! deletion, for what a workspace holds beyond its tags, and for the cap on that (DESIGN §4, "Bytes").
+//!
+//! *Current* is what a tag leads to: a tagged manifest, the children of a current manifest, the
+//! referrers of a current subject, and their blobs. Everything else is kept for undo or under a lease,
+//! and goes by itself. Invariant: only reads, in one snapshot; stops at the first current holder of
+//! each thing. When more rows were looked at than allowed, what is left counts as current and the
+//! answer is marked as a lower bound.
+
+use super::batch::{Rows, Table, Walk};
+use super::due;
+use super::keys::{Key, KeyReader};
+use super::rows::{ManifestRow, PackageRow};
+use super::{blobs, manifests, packages, tags};
+use crate::domain::{Digest, PackageId, Tag, WorkspaceId};
+use crate::metadata::{Freed, Held, MetadataError, Preview, Result, Selection};
+use std::collections::{HashMap, HashSet};
+
+/// Deepest chain of parents and subjects followed.
+const DEEPEST: usize = 200;
+
+/// A manifest of a package.
+pub(super) type Node = (PackageId, Digest);
+
+/// A search in one workspace.
+pub(super) struct Reach<'a, R> {
+    rows: &'a R,
+    workspace: WorkspaceId,
+    left: u64,
+    /// The search was cut short.
+    pub(super) cut: bool,
+    current: HashMap<Node, bool>,
+    live: HashMap<PackageId, bool>,
+    /// Tags that count as gone.
+    without_tags: HashSet<(PackageId, Tag)>,
+    /// Manifests all of whose tags count as gone.
+    without_tags_of: HashSet<Node>,
+    counted: HashSet<Node>,
+    counted_blobs: HashSet<Digest>,
+}
+
+impl<'a, R: Rows> Reach<'a, R> {
+    pub(super) fn new(rows: &'a R, workspace: WorkspaceId, most_probes: u64) -> Self {
+        Self {
+            rows,
+            workspace,
+            left: most_probes,
+            cut: false,
+            current: HashMap::new(),
+            live: HashMap::new(),
+            without_tags: HashSet::new(),
+            without_tags_of: HashSet::new(),
+            counted: HashSet::new(),
+            counted_blobs: HashSet::new(),
+        }
+    }
+
+    /// Counts a look at a row; `false` once there were too many.
+    const fn probe(&mut self) -> bool {
+        if self.left == 0 {
+            self.cut = true;
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+
+    fn is_live(&mut self, package: PackageId) -> Result<bool> {
+        if let Some(live) = self.live.get(&package) {
+            return Ok(*live);
+        }
+        let live = packages::live_row(self.rows, package)?.is_some();
+        self.live.insert(package, live);
+        Ok(live)
+    }
+
+    /// Whether a tag leads to a manifest. What cannot be told within the limits counts as current.
+    fn is_current(&mut self, node: Node, depth: usize) -> Result<bool> {
+        if let Some(known) = self.current.get(&node) {
+            return Ok(*known);
+        }
+        if depth > DEEPEST || !self.probe() {
+            self.cut = true;
+            return Ok(true);
+        }
+        let current = self.is_live(node.0)?
+            && (self.is_tagged(node)?
+                || self.has_current_parent(node, depth)?
+                || self.has_current_subject(node, depth)?);
+        self.current.insert(node, current);
+        Ok(current)
+    }
+
+    fn is_tagged(&self, node: Node) -> Result<bool> {
+        if self.without_tags_of.contains(&node) {
+            return Ok(false);
+        }
+        let mut tagged = false;
+        let prefix = manifests::key(node.0, &node.1);
+        self.rows.prefix(Table::Tagged, &prefix, None, &mut |rest, _| {
+            tagged = !self.without_tags.contains(&(node.0, tags::tag_of(rest)?));
+            Ok(if tagged { Walk::Stop } else { Walk::Continue })
+        })?;
+        Ok(tagged)
+    }
+
+    fn has_current_parent(&mut self, node: Node, depth: usize) -> Result<bool> {
+        let prefix = manifests::key(node.0, &node.1);
+        let mut after: Option<Key> = None;
+        // A few at a time: most have few parents, and the first of many is usually current.
+        loop {
+            let mut parents = Vec::new();
+            self.rows.prefix(Table::Edge, &prefix, after.as_ref(), &mut |rest, _| {
+                parents.push(blobs::digest_of(rest, "edge")?);
+                Ok(if parents.len() < 16 { Walk::Continue } else { Walk::Stop })
+            })?;
+            let Some(last) = parents.last() else { return Ok(false) };
+            after = Some(prefix.clone().digest(last));
+            for parent in parents {
+                if self.is_current((node.0, parent), depth + 1)? {
+                    return Ok(true);
+                }
+            }
+        }
+    }
+
+    fn has_current_subject(&mut self, node: Node, depth: usize) -> Result<bool> {
+        let row: Option<ManifestRow> =
+            self.rows.row(Table::Manifest, &manifests::key(node.0, &node.1))?;
+        let Some(row) = row.filter(|row| !row.independent) else { return Ok(false) };
+        let Some(subject) = row.subject else { return Ok(false) };
+        let subject = (node.0, subject.read()?);
+        Ok(self.rows.has(Table::Manifest, &manifests::key(subject.0, &subject.1))?
+            && self.is_current(subject, depth + 1)?)
+    }
+
+    fn is_blob_current(&mut self, digest: &Digest) -> Result<bool> {
+        let mut holders = Vec::new();
+        let prefix = Key::new().workspace(self.workspace).digest(digest);
+        self.rows.prefix(Table::Holder, &prefix, None, &mut |rest, _| {
+            let id = KeyReader(rest).number().ok_or(MetadataError::Corrupt("holder"))?;
+            holders.push(PackageId(id));
+            Ok(Walk::Continue)
+        })?;
+        for holder in holders {
+            if !self.probe() {
+                return Ok(true);
+            }
+            if self.is_live(holder)? && self.has_current_parent((holder, *digest), 0)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Adds what would go with these manifests: they themselves unless current, what they hold, and
+    /// what refers to them. What was counted before is not counted again.
+    pub(super) fn count(&mut self, roots: Vec<Node>) -> Result<Freed> {
+        let mut freed = Freed::default();
+        let mut blobs_seen = Vec::new();
+        let mut open = roots;
+        while let Some(node) = open.pop() {
+            if self.counted.contains(&node) || self.is_current(node, 0)? {
+                continue;
+            }
+            let key = manifests::key(node.0, &node.1);
+            let row: Option<ManifestRow> = self.rows.row(Table::Manifest, &key)?;
+            let Some(row) = row else { continue };
+            if !self.probe() {
+                break;
+            }
+            self.counted.insert(node);
+            freed.manifests += 1;
+            freed.manifest_bytes += row.size;
+            for blob in &row.blobs {
+                blobs_seen.push(blob.read()?);
+            }
+            for child in &row.children {
+                open.push((node.0, child.read()?));
+            }
+            self.rows.prefix(Table::Referrer, &key, None, &mut |rest, _| {
+                open.push((node.0, blobs::digest_of(rest, "referrer")?));
+                Ok(Walk::Continue)
+            })?;
+        }
+        freed.add(&self.count_blobs(blobs_seen)?);
+        Ok(freed)
+    }
+
+    /// Adds blobs unless something current needs them or they were counted before.
+    pub(super) fn count_blobs(&mut self, digests: Vec<Digest>) -> Result<Freed> {
+        let mut freed = Freed::default();
+        for digest in digests {
+            if self.counted_blobs.contains(&digest) || self.is_blob_current(&digest)? {
+                continue;
+            }
+            if let Some(row) = blobs::blob_row(self.rows, self.workspace, &digest)? {
+                self.counted_blobs.insert(digest);
+                freed.blobs += 1;
+                freed.blob_bytes += row.size;
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Adds all of a package.
+    pub(super) fn count_package(&mut self, package: PackageId) -> Result<Freed> {
+        let manifests = self.digests(Table::Manifest, &packages::key(package))?;
+        let mut freed =
+            self.count(manifests.into_iter().map(|digest| (package, digest)).collect())?;
+        let links = self.digests(Table::Link, &packages::key(package))?;
+        freed.add(&self.count_blobs(links)?);
+        Ok(freed)
+    }
+
+    /// The digests that follow a prefix, each once, as far as the limit allows.
+    fn digests(&mut self, table: Table, prefix: &Key) -> Result<Vec<Digest>> {
+        let mut found: Vec<Digest> = Vec::new();
+        let rows = self.rows;
+        rows.prefix(table, prefix, None, &mut |rest, _| {
+            let digest = blobs::digest_of(rest, "key")?;
+            if found.last() != Some(&digest) {
+                found.push(digest);
+            }
+            Ok(if self.probe() { Walk::Continue } else { Walk::Stop })
+        })?;
+        Ok(found)
+    }
+
+    /// Manifests and blobs of a package that may be kept or leased: kept by history, or due.
+    fn not_current_roots(&mut self, package: PackageId) -> Result<(Vec<Node>, Vec<Digest>)> {
+        let prefix = packages::key(package);
+        let mut manifests = self.digests(Table::Kept, &prefix)?;
+        let of = |kind: u8| Key::new().byte(kind).raw(prefix.bytes());
+        manifests.extend(self.digests(Table::DueOf, &of(due::MANIFEST))?);
+        let blobs = self.digests(Table::DueOf, &of(due::LINK))?;
+        Ok((manifests.into_iter().map(|digest| (package, digest)).collect(), blobs))
+    }
+}
+
+/// What a deletion would free in the end.
+pub(super) fn preview(
+    rows: &impl Rows,
+    package: PackageId,
+    selection: &Selection,
+    most_probes: u64,
+) -> Result<Preview> {
+    let owner = packages::live_row(rows, package)?.ok_or(MetadataError::NotFound)?;
+    let mut reach = Reach::new(rows, WorkspaceId(owner.workspace), most_probes);
+    let freed = match selection {
+        Selection::Tags(selected) => {
+            let mut roots = Vec::new();
+            for tag in selected {
+                let target = tags::target(rows, package, tag)?.ok_or(MetadataError::NotFound)?;
+                roots.push((package, target));
+                reach.without_tags.insert((package, tag.clone()));
+            }
+            reach.count(roots)?
+        }
+        Selection::Manifests(selected) => {
+            let mut roots = Vec::new();
+            for digest in selected {
+                manifests::visible(rows, package, digest)?.ok_or(MetadataError::NotFound)?;
+                roots.push((package, *digest));
+                reach.without_tags_of.insert((package, *digest));
+            }
+            reach.count(roots)?
+        }
+        Selection::Package => {
+            reach.live.insert(package, false);
+            reach.count_package(package)?
+        }
+    };
+    Ok(Preview { freed, at_least: reach.cut })
+}
+
+/// Ids of a workspace's packages: those that are there, and those that were deleted.
+pub(super) fn packages_of(
+    rows: &impl Rows,
+    workspace: WorkspaceId,
+) -> Result<(Vec<PackageId>, Vec<PackageId>)> {
+    let prefix = Key::new().workspace(workspace);
+    let mut live = Vec::new();
+    rows.prefix(Table::PackageName, &prefix, None, &mut |_, value| {
+        live.push(PackageId(
+            super::rows::Row::decode(value).map(|row: super::rows::NumberRow| row.0)?,
+        ));
+        Ok(Walk::Continue)
+    })?;
+    let mut deleted = Vec::new();
+    rows.prefix(Table::Deleted, &prefix, None, &mut |rest, _| {
+        let id = KeyReader(rest).number().ok_or(MetadataError::Corrupt("deleted package"))?;
+        deleted.push(PackageId(id));
+        Ok(Walk::Continue)
+    })?;
+    Ok((live, deleted))
+}
+
+/// What a workspace holds that no tag leads to.
+pub(super) fn held(rows: &impl Rows, workspace: WorkspaceId, most_probes: u64) -> Result<Held> {
+    let mut reach = Reach::new(rows, workspace, most_probes);
+    let mut held = Freed::default();
+    let (live, deleted) = packages_of(rows, workspace)?;
+    for package in live {
+        let (manifests, blobs) = reach.not_current_roots(package)?;
+        held.add(&reach.count(manifests)?);
+        held.add(&reach.count_blobs(blobs)?);
+    }
+    for package in deleted {
+        held.add(&reach.count_package(package)?);
+    }
+    Ok(Held { held, at_least: reach.cut })
+}
+
+/// The row of a package, deleted or not.
+pub(super) fn any_package(rows: &impl Rows, id: PackageId) -> Result<Option<PackageRow>> {
+    rows.row(Table::Package, &packages::key(id))
+}
