@@ -102,7 +102,7 @@ pub(super) fn manifest(media_type: &str, text: &str, tags: &[&str]) -> NewManife
         digest: digest(text),
         media_type: media_type.to_owned(),
         bytes: Bytes::from(text.to_owned()),
-        view: ManifestView::parse(media_type, text.as_bytes(), 100).unwrap(),
+        view: ManifestView::parse(media_type, text.as_bytes(), 4000).unwrap(),
         tags: tags.iter().map(|tag| tag.parse().unwrap()).collect(),
     }
 }
