@@ -13,6 +13,8 @@ const LOCK: &str = "LOCK";
 const DATABASE: &str = "meta.redb";
 /// Where a running server can be reached, for scripts.
 const LISTEN: &str = "listen";
+/// What a finished backup says about itself.
+const BACKUP_NOTE: &str = "backup.json";
 /// What may be in a directory that we are asked to begin in: what `mkfs` and our own lock leave.
 const HARMLESS: [&str; 3] = [LOCK, "lost+found", ".gitkeep"];
 
@@ -67,6 +69,18 @@ impl DataDir {
     /// # Errors
     /// [`DataDirError`].
     pub fn hold(path: &Path) -> Result<Self, DataDirError> {
+        let held = Self::hold_target(path)?;
+        if !held.database().exists() && path.join("blobs/instance").exists() {
+            return Err(DataDirError::NoDatabase(path.to_owned()));
+        }
+        Ok(held)
+    }
+
+    /// Takes a directory that a backup is written to; it may hold an unfinished one.
+    ///
+    /// # Errors
+    /// [`DataDirError`].
+    pub fn hold_target(path: &Path) -> Result<Self, DataDirError> {
         let io = |source| DataDirError::Io { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(io)?;
         check_ours(path)?;
@@ -92,11 +106,7 @@ impl DataDir {
         }
         lock.set_len(0).and_then(|()| lock.rewind()).map_err(io)?;
         writeln!(lock, "{}", std::process::id()).map_err(io)?;
-        let held = Self { path: path.to_owned(), _lock: lock };
-        if !held.database().exists() && path.join("blobs/instance").exists() {
-            return Err(DataDirError::NoDatabase(path.to_owned()));
-        }
-        Ok(held)
+        Ok(Self { path: path.to_owned(), _lock: lock })
     }
 
     /// The directory.
@@ -109,6 +119,41 @@ impl DataDir {
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
+    }
+
+    /// A path for a database that is not whole yet; what an earlier try left there is removed.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn fresh_database(&self) -> Result<PathBuf, DataDirError> {
+        let path = self.path.join(format!("{DATABASE}.new"));
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(DataDirError::Io { path, source })
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Makes a database that is whole and durable the one of this directory.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn accept_database(&self, fresh: &Path) -> Result<(), DataDirError> {
+        let path = self.database();
+        let accepted = std::fs::rename(fresh, &path)
+            .and_then(|()| File::open(&self.path))
+            .and_then(|directory| directory.sync_all());
+        accepted.map_err(|source| DataDirError::Io { path, source })
+    }
+
+    /// Leaves a note about a finished backup.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn leave_note(&self, text: &str) -> Result<(), DataDirError> {
+        let path = self.path.join(BACKUP_NOTE);
+        std::fs::write(&path, text).map_err(|source| DataDirError::Io { path, source })
     }
 
     /// Writes down where the server can be reached.
@@ -132,7 +177,8 @@ fn check_ours(path: &Path) -> Result<(), DataDirError> {
         let name = entry.map_err(io)?.file_name();
         let name = name.to_string_lossy();
         // A first start that was cut off leaves our empty folders.
-        let own = matches!(&*name, "blobs" | "uploads" | "ballast");
+        let own = matches!(&*name, "blobs" | "uploads" | "ballast" | BACKUP_NOTE)
+            || name.starts_with(DATABASE);
         if !own && !HARMLESS.contains(&&*name) {
             return Err(DataDirError::NotOurs { path: path.to_owned(), found: name.into_owned() });
         }

@@ -86,8 +86,7 @@ async fn collect(registry: Registry, mut stopped: watch::Receiver<bool>) {
             Ok(round) if round.more => watch.elapsed() * 2,
             Ok(_) => COLLECT_EVERY,
             Err(error) => {
-                let cause = crate::http::error::chain(&error);
-                tracing::error!(cause, "collection failed and is tried again: {cause}");
+                tracing::error!(error = ?error, "collection failed and is tried again: {error}");
                 AFTER_FAILURE
             }
         };

@@ -29,6 +29,7 @@
 //! know metadata or HTTP.
 
 pub mod files;
+mod import;
 mod layout;
 mod listing;
 mod read;
@@ -271,6 +272,10 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
             shared.empty_lost_and_found(before).map_err(|error| storage("empty lost+found", error))
         })
         .await
+    }
+
+    fn strangers(&self) -> Vec<String> {
+        self.0.layout.strangers()
     }
 
     async fn space(&self) -> Result<Option<Space>, BlobError> {

@@ -12,7 +12,7 @@ mod checkout;
 pub mod fault;
 pub mod fs;
 mod gather;
-mod hasher;
+pub(crate) mod hasher;
 pub mod object;
 mod sealed;
 pub mod space;
@@ -105,6 +105,11 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
 
     /// Removes what was set aside before `before`; returns how many objects that were.
     async fn empty_lost_and_found(&self, before: Timestamp) -> Result<u64, BlobError>;
+
+    /// Names beside the objects that are not this program's, as far as listing has met them.
+    fn strangers(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Space left, if the backend has a bound.
     async fn space(&self) -> Result<Option<space::Space>, BlobError>;

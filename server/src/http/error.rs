@@ -101,6 +101,7 @@ fn row(error: &RegistryError) -> Problem {
     let (status, code, kind) = match error {
         E::AdministratorsOnly(_) => (StatusCode::FORBIDDEN, Code::Denied, "administrators-only"),
         E::AlreadyExists(_) => (StatusCode::CONFLICT, Code::Denied, "already-exists"),
+        E::AlreadyRuns(_) => (StatusCode::CONFLICT, Code::Denied, "already-runs"),
         E::BlobDamaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, "blob-damaged"),
         E::BlobTooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, Code::SizeInvalid, "blob-too-large"),
         E::BlobUnknown(_) => (StatusCode::NOT_FOUND, Code::BlobUnknown, "blob-unknown"),

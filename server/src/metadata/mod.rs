@@ -365,8 +365,9 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     /// Holds back the removal of objects until then, for a backup. Never shortens an earlier hold.
     async fn pin(&self, until: Timestamp) -> Result<()>;
 
-    /// Writes a consistent copy of everything into a new database file; pushes go on meanwhile.
-    async fn copy_to(&self, path: &std::path::Path) -> Result<()>;
+    /// Writes a consistent copy of everything into a new database file, durably, and opens it; pushes
+    /// go on meanwhile.
+    async fn copy_to(&self, path: &std::path::Path) -> Result<std::sync::Arc<dyn MetadataStore>>;
 
     /// Objects with the blobs they are, by key.
     async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<StoredObject>>;

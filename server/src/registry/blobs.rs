@@ -70,16 +70,28 @@ impl Registry {
         facts: BlobFacts,
         range: ByteRange,
     ) -> Result<ByteStream> {
-        match self.blobs.read(facts.object, range.offset, range.length).await {
+        let ByteRange { offset, length } = range;
+        let (object, read) = match self.blobs.read(facts.object, offset, length).await {
             Err(BlobError::UnknownObject(_)) => {
                 // Collection may have moved on between the row and the object; a row that still
                 // names the missing object is damage.
                 let again = self.metadata.blob(access.package.id, digest).await?;
                 let Some(again) = again else { return Err(RegistryError::BlobUnknown(*digest)) };
-                Ok(self.blobs.read(again.object, range.offset, range.length).await?)
+                (again.object, self.blobs.read(again.object, offset, length).await)
             }
-            other => Ok(other?),
-        }
+            read => (facts.object, read),
+        };
+        let body = match read {
+            Ok(body) => body,
+            Err(error @ (BlobError::UnknownObject(_) | BlobError::Damaged(_))) => {
+                // The backend has looked: it is gone, or shorter than it was.
+                self.report_damage(object, &error.to_string()).await;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let whole = offset == 0 && length == facts.size && length > 0;
+        Ok(if whole { self.checked(object, digest, body) } else { body })
     }
 
     /// Mounts a blob of another package of the same workspace. `false` if it is not there to be

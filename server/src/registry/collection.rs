@@ -42,6 +42,7 @@ pub struct CollectionMeter {
     uploads: AtomicU64,
     given_up: AtomicU64,
     failures: AtomicU64,
+    pub(super) damaged: AtomicU64,
 }
 
 /// The same as numbers.
@@ -63,6 +64,8 @@ pub struct CollectionStatistics {
     pub given_up: u64,
     /// Entries and objects that could not be looked at or removed, each time.
     pub failures: u64,
+    /// Times that a pull found a blob damaged.
+    pub damaged: u64,
 }
 
 impl CollectionMeter {
@@ -79,6 +82,7 @@ impl CollectionMeter {
             uploads: of(&self.uploads),
             given_up: of(&self.given_up),
             failures: of(&self.failures),
+            damaged: of(&self.damaged),
         }
     }
 }

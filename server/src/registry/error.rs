@@ -32,6 +32,9 @@ pub enum RegistryError {
     /// A name that is in use.
     #[error("{0} exists already")]
     AlreadyExists(String),
+    /// Only one of these runs at a time.
+    #[error("a {0} runs already")]
+    AlreadyRuns(&'static str),
     /// The package has no such blob.
     #[error("the package has no blob {0}")]
     BlobUnknown(Digest),

@@ -5,7 +5,9 @@
 //! folder must not know HTTP or how callers prove who they are.
 
 pub mod access;
+pub mod backup;
 pub mod blobs;
+mod checked;
 pub mod collection;
 pub mod error;
 pub mod manifests;
@@ -17,6 +19,7 @@ pub mod startup;
 pub mod tags;
 pub mod undo;
 pub mod uploads;
+pub mod verify;
 pub mod workspaces;
 
 use crate::blobs::BlobStore;
@@ -64,6 +67,8 @@ pub struct Registry {
     /// Held for reading while an object has its name but not yet its row.
     finishing: Arc<tokio::sync::RwLock<()>>,
     collector: Arc<collection::Collector>,
+    verifier: Arc<verify::Verifier>,
+    backups: Arc<backup::BackupState>,
     /// When this registry was opened.
     started: Timestamp,
 }
@@ -79,8 +84,21 @@ impl Registry {
         space: Option<SpaceWatch>,
     ) -> Self {
         let (pulls, finishing, collector) = Default::default();
+        let (verifier, backups) = Default::default();
         let started = clock.now();
-        Self { metadata, blobs, clock, limits, pulls, space, finishing, collector, started }
+        Self {
+            metadata,
+            blobs,
+            clock,
+            limits,
+            pulls,
+            space,
+            finishing,
+            collector,
+            verifier,
+            backups,
+            started,
+        }
     }
 
     /// The metadata store, for layers that own documents (accounts).

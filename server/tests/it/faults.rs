@@ -6,6 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test where it went wrong")]
 
+mod collection;
+
 use redb::StorageBackend;
 use standpipe_server::blobs::fault::{FaultyFiles, SimulatedDisk};
 use standpipe_server::blobs::fs::FsBlobStore;
@@ -19,7 +21,7 @@ use standpipe_server::fault::{Fault, FaultPlan, Lasting};
 use standpipe_server::metadata::documents::{self, Body as _};
 use standpipe_server::metadata::redb::{RedbOptions, RedbStore};
 use standpipe_server::metadata::{DocumentKind, MetadataStore, NewWorkspace, RepositoryFields};
-use standpipe_server::registry::blobs::ByteRange;
+use standpipe_server::registry::blobs::{ByteRange, Purpose};
 use standpipe_server::registry::manifests::ManifestUpload;
 use standpipe_server::registry::uploads::Chunk;
 use standpipe_server::registry::{Limits, Registry, RegistryError};
@@ -73,6 +75,7 @@ struct World {
     registry: Registry,
     metadata: Arc<dyn MetadataStore>,
     blobs: Arc<dyn BlobStore>,
+    clock: Clock,
 }
 
 fn open(files: &SimulatedDisk, disk: &Disk) -> World {
@@ -84,8 +87,9 @@ fn open(files: &SimulatedDisk, disk: &Disk) -> World {
     let blobs: Arc<dyn BlobStore> =
         Arc::new(FsBlobStore::open(Path::new(ROOT), clock.clone(), files).unwrap());
     let (limits, space) = (Limits::default(), None);
-    let registry = Registry::new(Arc::clone(&metadata), Arc::clone(&blobs), clock, limits, space);
-    World { registry, metadata, blobs }
+    let registry =
+        Registry::new(Arc::clone(&metadata), Arc::clone(&blobs), clock.clone(), limits, space);
+    World { registry, metadata, blobs, clock }
 }
 
 fn admin() -> Caller {
@@ -202,6 +206,7 @@ async fn verify(world: &World, done: &Acknowledged, what: &str) {
     registry.check_identity().await.unwrap_or_else(|error| panic!("{what}: {error}"));
     registry.recover_uploads().await.unwrap();
     registry.sweep().await.unwrap();
+    registry.collect().await.unwrap();
     assert_eq!(world.metadata.check().await.unwrap(), Vec::<String>::new(), "{what}");
     let objects = world.blobs.objects(None, 1000).await.unwrap();
     let known = world.metadata.known_objects(&objects).await.unwrap();
@@ -209,8 +214,7 @@ async fn verify(world: &World, done: &Acknowledged, what: &str) {
     assert!(world.metadata.doomed(10).await.unwrap().is_empty(), "{what}: doomed and not removed");
     let access = registry.readable(&admin(), &name()).await.unwrap();
     for (digest, content) in &done.blobs {
-        let facts =
-            registry.blob(&access, digest, standpipe_server::registry::blobs::Purpose::Look).await;
+        let facts = registry.blob(&access, digest, Purpose::Look).await;
         let facts = facts.unwrap_or_else(|error| panic!("{what}: {digest} is gone: {error}"));
         let range = ByteRange { offset: 0, length: facts.size };
         let stream = registry.read_blob(&access, digest, facts, range).await.unwrap();

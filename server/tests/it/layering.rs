@@ -11,7 +11,7 @@ const MAP: [(&str, &[&str]); 15] = [
     ("fault", &[]),
     ("metadata", &["clock", "domain", "fault"]),
     ("blobs", &["clock", "domain", "fault"]),
-    ("registry", &["blobs", "clock", "domain", "metadata"]),
+    ("registry", &["blobs", "clock", "data_dir", "domain", "metadata"]),
     ("gc", &["blobs", "clock", "domain", "metadata", "registry"]),
     ("auth", &["clock", "domain", "metadata", "registry"]),
     ("app", &["auth", "domain", "gc", "registry", "tasks"]),
@@ -49,7 +49,17 @@ const WORDS: [(&str, &[&str]); 7] = [
     ("SystemTime", &["clock.rs"]),
     ("Instant", &["clock.rs"]),
     ("std::env", &["config.rs"]),
-    ("std::fs", &["blobs/", "cli", "config", "data_dir.rs", "metadata/redb/open.rs"]),
+    (
+        "std::fs",
+        &[
+            "blobs/",
+            "cli",
+            "config",
+            "data_dir.rs",
+            "metadata/redb/copy.rs",
+            "metadata/redb/open.rs",
+        ],
+    ),
 ];
 
 /// Tests beside the code stand on whatever they need.

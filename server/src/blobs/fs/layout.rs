@@ -99,6 +99,18 @@ impl Layout {
         meaning
     }
 
+    /// Names met so far that are not ours.
+    pub(super) fn strangers(&self) -> Vec<String> {
+        let strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<_> = strangers
+            .iter()
+            .filter(|path| path.exists())
+            .map(|path| path.display().to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
     fn warn_of_stranger(&self, path: PathBuf) {
         let mut strangers = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
         if strangers.len() >= NAMED_STRANGERS || strangers.contains(&path) {

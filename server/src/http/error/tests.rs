@@ -22,6 +22,7 @@ fn errors() -> Vec<RegistryError> {
     vec![
         E::AdministratorsOnly("workspace"),
         E::AlreadyExists("package app".to_owned()),
+        E::AlreadyRuns("verification"),
         E::BlobDamaged(digest),
         E::BlobTooLarge(10),
         E::BlobUnknown(digest),
@@ -68,6 +69,7 @@ fn every_error_has_its_status_code_and_kind() {
     insta::assert_snapshot!(rows.join("\n"), @r"
     403 DENIED administrators-only
     409 DENIED already-exists
+    409 DENIED already-runs
     500 UNKNOWN blob-damaged
     413 SIZE_INVALID blob-too-large
     404 BLOB_UNKNOWN blob-unknown

@@ -14,7 +14,7 @@ use std::path::Path;
 const ROWS: usize = 50_000;
 
 /// Memory for the copy's pages, in bytes.
-const CACHE: usize = 16 << 20;
+pub(super) const CACHE: usize = 16 << 20;
 
 /// Copies all tables into a new file.
 pub(super) fn everything(rows: &Snapshot, path: &Path) -> Result<()> {

@@ -646,9 +646,16 @@ impl MetadataStore for RedbStore {
         self.write(small(COLLECTION), move |batch| blobs::pin(batch, until)).await
     }
 
-    async fn copy_to(&self, path: &std::path::Path) -> Result<()> {
-        let path = path.to_owned();
-        self.read_long(move |rows| copy::everything(rows, &path)).await
+    async fn copy_to(&self, path: &std::path::Path) -> Result<Arc<dyn MetadataStore>> {
+        let (path, clock) = (path.to_owned(), self.clock.clone());
+        self.read_long(move |rows| {
+            copy::everything(rows, &path)?;
+            let options = RedbOptions { cache_bytes: copy::CACHE };
+            let copy = Self::open(&path, options, clock);
+            let copy = copy.map_err(|error| MetadataError::Unavailable(error.into()))?;
+            Ok(Arc::new(copy) as Arc<dyn MetadataStore>)
+        })
+        .await
     }
 
     async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<StoredObject>> {

@@ -1,0 +1,340 @@
+//! Verification: every row against every other, every object against its row and its digest.
+//!
+//! Invariant: nothing is deleted here and nothing is guessed. An object that is missing, or whose
+//! content is not what it must be, is marked as damaged, and only that: to a push it is then absent,
+//! so the next push of its digest heals it; to a pull it is an error. What could not be looked at is
+//! said to be so, and is never taken for damaged. Runs beside the service, within a budget of bytes
+//! per second, and can go on where it stopped.
+
+use super::access::InstanceAdmin;
+use super::{Registry, RegistryError, Result};
+use crate::blobs::BlobError;
+use crate::blobs::hasher::Hasher;
+use crate::clock::Stopwatch;
+use crate::domain::{Change, ObjectKey};
+use crate::metadata::{DocumentKind, StoredObject};
+use futures_util::StreamExt as _;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Objects looked at between two notes of where we are.
+const PAGE: usize = 100;
+/// Most findings that are kept in words; all are counted.
+const MOST_FINDINGS: usize = 1000;
+/// Where an unfinished run is noted.
+const DOCUMENT: &str = "verification";
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// Rows contradict each other.
+    Rows,
+    /// An object has other bytes than it must have.
+    Damaged,
+    /// An object has another length than it must have.
+    WrongSize,
+    /// A row names an object that is not there.
+    Missing,
+    /// There is an object that no row names.
+    Unnamed,
+    /// There is a file that is not this program's.
+    Foreign,
+    /// The storage failed to show something.
+    Unreadable,
+}
+
+impl FindingKind {
+    /// What to do about it.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Rows => {
+                "stop the server and restore the data directory from the last backup that verifies clean; keep this directory for whoever looks into it"
+            }
+            Self::Damaged | Self::WrongSize | Self::Missing => {
+                "push an image with this blob again, or restore the object from a backup; until then pulls of it fail and pushes send it again. Look at the disk's health"
+            }
+            Self::Unnamed => {
+                "nothing, if it is from an unclean stop: the next start moves it to blobs/lost+found, where it is kept for 7 days"
+            }
+            Self::Foreign => {
+                "move it elsewhere, unless you know why it is there; it is never touched"
+            }
+            Self::Unreadable => "look at the disk's health and the system's log, then verify again",
+        }
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Finding {
+    /// What kind of thing.
+    pub kind: FindingKind,
+    /// What exactly.
+    pub what: String,
+}
+
+/// Where a verification stands, or how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Verification {
+    /// When it began, in milliseconds since the epoch.
+    pub started: u64,
+    /// When it ended; `None` while it runs or after it was stopped.
+    pub finished: Option<u64>,
+    /// Objects looked at.
+    pub objects: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// How many things are wrong.
+    pub wrong: u64,
+    /// The first of them.
+    pub findings: Vec<Finding>,
+    /// The last object looked at.
+    after: Option<uuid::Uuid>,
+}
+
+/// How to verify.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VerifyOptions {
+    /// Most bytes read per second; `None` is no limit.
+    pub bytes_per_second: Option<u64>,
+    /// Go on where the last run stopped, if it did not end.
+    pub resume: bool,
+}
+
+/// The verification that runs or ran last.
+#[derive(Debug, Default)]
+pub(super) struct Verifier {
+    running: tokio::sync::Mutex<()>,
+    now: Mutex<Option<Verification>>,
+}
+
+impl Verifier {
+    fn show(&self, verification: &Verification) {
+        let now = &mut *self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        *now = Some(verification.clone());
+    }
+}
+
+impl Verification {
+    fn find(&mut self, kind: FindingKind, what: String) {
+        tracing::error!(what, "verification: {what}");
+        self.wrong += 1;
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(Finding { kind, what });
+        }
+    }
+}
+
+/// What an object turned out to be.
+enum Looked {
+    Sound,
+    Wrong(FindingKind, String),
+    Unreadable(String),
+}
+
+impl Registry {
+    /// The verification that runs or ran last in this process, or that an earlier one left unfinished.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn verification(&self, _proof: InstanceAdmin) -> Result<Option<Verification>> {
+        let now = self.verifier.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match now {
+            Some(now) => Ok(Some(now)),
+            None => self.noted().await.map(|noted| noted.map(|(_, verification)| verification)),
+        }
+    }
+
+    /// Verifies everything. One run at a time.
+    ///
+    /// # Errors
+    /// [`RegistryError::ChangedMeanwhile`] if one runs already; those of the storage.
+    pub async fn verify(
+        &self,
+        _proof: InstanceAdmin,
+        options: VerifyOptions,
+        progress: impl Fn(&Verification) + Send,
+    ) -> Result<Verification> {
+        let running = self.verifier.running.try_lock();
+        let Ok(_running) = running else { return Err(RegistryError::AlreadyRuns("verification")) };
+        let noted = self.noted().await?.map(|(_, noted)| noted);
+        let unfinished = noted.filter(|noted| options.resume && noted.finished.is_none());
+        let resumed = unfinished.is_some();
+        let mut run = unfinished.unwrap_or_else(|| Verification {
+            started: self.clock.now().0,
+            ..Verification::default()
+        });
+        self.verifier.show(&run);
+        if !resumed {
+            for words in self.metadata.check().await? {
+                run.find(FindingKind::Rows, words);
+            }
+        }
+        self.verify_objects(&mut run, options, &progress).await?;
+        self.find_unnamed(&mut run).await?;
+        for name in self.blobs.strangers() {
+            run.find(FindingKind::Foreign, format!("{name} is not Standpipe's"));
+        }
+        run.finished = Some(self.clock.now().0);
+        self.note_verification(&run).await?;
+        self.verifier.show(&run);
+        tracing::info!(
+            objects = run.objects,
+            bytes = run.bytes,
+            wrong = run.wrong,
+            "verified {} objects; {} things are wrong",
+            run.objects,
+            run.wrong
+        );
+        Ok(run)
+    }
+
+    async fn verify_objects(
+        &self,
+        run: &mut Verification,
+        options: VerifyOptions,
+        progress: &(impl Fn(&Verification) + Send),
+    ) -> Result<()> {
+        let watch = Stopwatch::start();
+        let before = run.bytes;
+        loop {
+            let page = self.metadata.objects(run.after.map(ObjectKey), PAGE).await?;
+            let Some(last) = page.last().map(|object| object.object) else { return Ok(()) };
+            for object in page {
+                let bytes = self.verify_object(run, object).await?;
+                run.objects += 1;
+                run.bytes += bytes;
+                self.verifier.show(run);
+                progress(run);
+                if let Some(most) = options.bytes_per_second {
+                    let read = Duration::from_secs_f64(ratio(run.bytes - before, most));
+                    tokio::time::sleep(read.saturating_sub(watch.elapsed())).await;
+                }
+            }
+            run.after = Some(last.0);
+            self.note_verification(run).await?;
+        }
+    }
+
+    async fn verify_object(&self, run: &mut Verification, object: StoredObject) -> Result<u64> {
+        let looked = self.look_at(object).await;
+        let key = object.object;
+        match looked {
+            Looked::Sound => {
+                if object.damaged && self.metadata.mark_damaged(key, false).await? {
+                    tracing::info!(object = %key, "an object that was damaged is sound again");
+                }
+                Ok(object.size)
+            }
+            Looked::Unreadable(why) => {
+                run.find(
+                    FindingKind::Unreadable,
+                    format!("object {key} ({}): {why}", object.digest),
+                );
+                Ok(0)
+            }
+            Looked::Wrong(kind, what) => {
+                // Collected or healed meanwhile: then no row names it any more.
+                if self.metadata.mark_damaged(key, true).await? {
+                    run.find(kind, what);
+                }
+                Ok(object.size)
+            }
+        }
+    }
+
+    /// Reads an object as a whole and holds it against its row.
+    async fn look_at(&self, object: StoredObject) -> Looked {
+        let StoredObject { object: key, digest, size, .. } = object;
+        let missing = || {
+            Looked::Wrong(FindingKind::Missing, format!("blob {digest}: object {key} is missing"))
+        };
+        let actual = match self.blobs.object_size(key).await {
+            Ok(actual) => actual,
+            Err(BlobError::UnknownObject(_)) => return missing(),
+            Err(error) => return Looked::Unreadable(error.to_string()),
+        };
+        if actual != size {
+            let what = format!("blob {digest}: object {key} has {actual} bytes instead of {size}");
+            return Looked::Wrong(FindingKind::WrongSize, what);
+        }
+        let mut body = match self.blobs.read(key, 0, size).await {
+            Ok(body) => body,
+            Err(BlobError::UnknownObject(_)) => return missing(),
+            Err(error) => return Looked::Unreadable(error.to_string()),
+        };
+        let mut hasher = Hasher::new(digest.algorithm());
+        while let Some(piece) = body.next().await {
+            match piece {
+                Ok(piece) => hasher.update(&piece),
+                Err(error) => return Looked::Unreadable(error.to_string()),
+            }
+        }
+        if hasher.finish() == digest {
+            return Looked::Sound;
+        }
+        let what = format!("blob {digest}: the bytes of object {key} have another digest");
+        Looked::Wrong(FindingKind::Damaged, what)
+    }
+
+    /// Finds objects that no row names.
+    async fn find_unnamed(&self, run: &mut Verification) -> Result<()> {
+        let mut after = None;
+        loop {
+            let page = self.blobs.objects(after, 1000).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            // An upload that is being finished has its object before its row.
+            let _none_finishing = self.finishing.write().await;
+            let known = self.metadata.known_objects(&page).await?;
+            for (key, known) in page.iter().zip(known) {
+                // It may have been collected since the page was read.
+                let gone = !known
+                    && matches!(
+                        self.blobs.object_size(*key).await,
+                        Err(BlobError::UnknownObject(_))
+                    );
+                if !known && !gone {
+                    run.find(FindingKind::Unnamed, format!("no row names object {key}"));
+                }
+            }
+        }
+    }
+
+    async fn noted(&self) -> Result<Option<(u64, Verification)>> {
+        let found = self.metadata.document(DocumentKind::Setting, DOCUMENT).await?;
+        Ok(found.and_then(|found| {
+            // A note of another version only means that the run begins anew.
+            let verification = serde_json::from_slice(&found.body).ok()?;
+            Some((found.version, verification))
+        }))
+    }
+
+    async fn note_verification(&self, run: &Verification) -> Result<()> {
+        let found = self.metadata.document(DocumentKind::Setting, DOCUMENT).await?;
+        let body = serde_json::to_vec(run).unwrap_or_default();
+        let change = Change::by_server("verification");
+        let version = found.map(|found| found.version);
+        let put =
+            self.metadata.put_document(&change, DocumentKind::Setting, DOCUMENT, version, body);
+        put.await?;
+        Ok(())
+    }
+
+    /// A full pull found that an object is not what it should be.
+    pub(super) async fn report_damage(&self, key: ObjectKey, what: &str) {
+        tracing::error!(object = %key, what, "a blob is damaged: {what}; pulls of it fail until it is pushed again");
+        self.collector.meter.damaged.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Err(error) = self.metadata.mark_damaged(key, true).await {
+            tracing::error!(object = %key, error = %error, "a damaged blob could not be marked");
+        }
+    }
+}
+
+/// How many seconds so many bytes take.
+#[expect(clippy::cast_precision_loss, reason = "a pause need not be exact")]
+fn ratio(bytes: u64, per_second: u64) -> f64 {
+    bytes as f64 / per_second.max(1) as f64
+}
