@@ -12,6 +12,8 @@ pub struct HttpSettings {
     pub loopback: bool,
     /// The port, for a loopback realm.
     pub port: u16,
+    /// Below which directory the API may write backups; nowhere unless set.
+    pub backup_directory: Option<std::path::PathBuf>,
     /// Whether leases may be set shorter than ten minutes, for tests.
     pub short_delays: bool,
 }

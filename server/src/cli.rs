@@ -4,9 +4,12 @@
 //! `main` turns it into an exit code.
 
 pub mod admin;
+mod maintenance;
 mod serve;
 
 use crate::config::{self, ConfigError, Flags};
+use crate::registry::verify::VerifyOptions;
+use crate::telemetry;
 use clap::{Args, Parser, Subcommand};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -32,6 +35,33 @@ pub enum Command {
     Serve(ServeArgs),
     /// Read all settings, say what is wrong, and print what would be used
     CheckConfig(ServeArgs),
+    /// Hold all rows against each other and every object against its digest
+    ///
+    /// Works on a data directory that no server runs on; for a running server there is `admin verify`.
+    /// Nothing is deleted. A blob whose object is damaged or missing is marked, so that the next push of
+    /// it heals it. Exits with 1 if something is wrong, and says what to do.
+    Verify(VerifyArgs),
+    /// Copy a data directory to another place
+    ///
+    /// For a directory that no server runs on; for a running server there is `admin backup`. The copy is a
+    /// data directory by itself. Into the same place again, only what is new is copied.
+    Backup {
+        /// Settings
+        #[command(flatten)]
+        settings: ServeArgs,
+        /// Where to; an empty directory, or one with an earlier backup
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Make a new data directory from a backup, hashing every object
+    Restore {
+        /// Settings
+        #[command(flatten)]
+        settings: ServeArgs,
+        /// The backup
+        #[arg(long, value_name = "DIR")]
+        from: PathBuf,
+    },
     /// Administer a running server over its REST API
     Admin(admin::Args),
 }
@@ -56,6 +86,19 @@ impl ServeArgs {
     }
 }
 
+/// What to verify, and how fast.
+#[derive(Args, Clone, Debug)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    settings: ServeArgs,
+    /// Read at most so many bytes per second
+    #[arg(long, value_name = "BYTES")]
+    rate: Option<u64>,
+    /// Go on where the last run stopped
+    #[arg(long)]
+    resume: bool,
+}
+
 /// Why a command did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -65,9 +108,15 @@ pub enum Failure {
     /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Verification, backup or restoring.
+    #[error(transparent)]
+    Maintenance(#[from] maintenance::MaintenanceError),
     /// Standard output is gone.
     #[error("standard output cannot be written")]
     Output(#[source] std::io::Error),
+    /// Logging.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::TelemetryError),
     /// The server.
     #[error(transparent)]
     Serve(#[from] serve::ServeError),
@@ -81,8 +130,23 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => Ok(serve::run(config::load(&args.flags())?)?),
         Command::CheckConfig(args) => check_config(&args.flags()),
+        Command::Verify(VerifyArgs { settings, rate, resume }) => {
+            let options = VerifyOptions { bytes_per_second: rate, resume };
+            Ok(maintenance::verify(quiet(&settings.flags())?, options)?)
+        }
+        Command::Backup { settings, to } => Ok(maintenance::backup(quiet(&settings.flags())?, to)?),
+        Command::Restore { settings, from } => {
+            Ok(maintenance::restore(quiet(&settings.flags())?, from)?)
+        }
         Command::Admin(args) => Ok(admin::run_blocking(args)?),
     }
+}
+
+/// Settings for a command that talks to a person: warnings and errors are logged, the rest is said.
+fn quiet(flags: &Flags) -> Result<config::Config, Failure> {
+    let config = config::load(flags)?.config;
+    telemetry::init("warn", config.log.format)?;
+    Ok(config)
 }
 
 fn check_config(flags: &Flags) -> Result<(), Failure> {

@@ -38,7 +38,17 @@ pub struct Config {
     pub database: Database,
     /// Free space that must stay.
     pub space: SpaceSettings,
-    /// Registry tokens.
+    /// Backups that the running server makes when it is asked over REST.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupSettings {
+    /// Backups made by the running server.
+    pub backup: BackupSettings,
+    /// Below which directory they are written; `None` refuses them.
+    pub directory: Option<PathBuf>,
+}
+
+/// Registry tokens.
     pub tokens: Tokens,
     /// Connections.
     pub http: Http,
@@ -57,6 +67,7 @@ impl Default for Config {
             limits: LimitSettings::default(),
             database: Database::default(),
             space: SpaceSettings::default(),
+            backup: BackupSettings::default(),
             tokens: Tokens::default(),
             http: Http::default(),
             unsafe_short_delays: false,
@@ -202,6 +213,7 @@ struct Environment {
     space_soft_bytes: Option<u64>,
     space_hard_bytes: Option<u64>,
     space_ballast_bytes: Option<u64>,
+    backup_directory: Option<PathBuf>,
     tokens_service: Option<String>,
     tokens_lifetime_seconds: Option<u64>,
     http_idle_body_seconds: Option<u64>,
@@ -349,6 +361,7 @@ impl Environment {
         set(&mut config.space.soft_bytes, self.space_soft_bytes);
         set(&mut config.space.hard_bytes, self.space_hard_bytes);
         set(&mut config.space.ballast_bytes, self.space_ballast_bytes);
+        set(&mut config.backup.directory, self.backup_directory.map(Some));
         set(&mut config.tokens.service, self.tokens_service);
         set(&mut config.tokens.lifetime_seconds, self.tokens_lifetime_seconds);
         set(&mut config.http.idle_body_seconds, self.http_idle_body_seconds);
@@ -379,6 +392,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     require(
         config.limits.manifest_descriptors <= 20_000,
         "limits.manifest_descriptors is at most 20000",
+    );
+    require(
+        config.backup.directory.as_ref().is_none_or(|directory| directory.is_absolute()),
+        "backup.directory is an absolute path",
     );
     require(config.limits.blob_bytes != Some(0), "limits.blob_bytes is above 0");
     require(config.limits.upload_seconds != Some(0), "limits.upload_seconds is above 0");

@@ -125,6 +125,25 @@ async fn open_registry(
     directory: &DataDir,
     clock: Clock,
 ) -> Result<Registry, ServeError> {
+    let registry = open_stores(config, directory, clock).await?;
+    registry.check_identity().await?;
+    let report = registry.recover_uploads().await?;
+    if report.uploads_removed + report.uploads_forgotten > 0 {
+        tracing::info!(
+            removed = report.uploads_removed,
+            forgotten = report.uploads_forgotten,
+            "settled uploads of the last run"
+        );
+    }
+    Ok(registry)
+}
+
+/// Opens the two stores of a directory as they are.
+pub(super) async fn open_stores(
+    config: &Config,
+    directory: &DataDir,
+    clock: Clock,
+) -> Result<Registry, ServeError> {
     let options = RedbOptions { cache_bytes: config.database.cache_bytes };
     let (path, database_clock) = (directory.database(), clock.clone());
     // redb may panic on a file that something else has damaged; that is a message, not a trace.
@@ -144,17 +163,7 @@ async fn open_registry(
         blob_bytes: config.limits.blob_bytes,
         upload_duration: config.limits.upload_seconds.map(Duration::from_secs),
     };
-    let registry = Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, Some(space));
-    registry.check_identity().await?;
-    let report = registry.recover_uploads().await?;
-    if report.uploads_removed + report.uploads_forgotten > 0 {
-        tracing::info!(
-            removed = report.uploads_removed,
-            forgotten = report.uploads_forgotten,
-            "settled uploads of the last run"
-        );
-    }
-    Ok(registry)
+    Ok(Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, Some(space)))
 }
 
 fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
@@ -168,6 +177,7 @@ fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
         public_url: config.public_url.clone(),
         loopback,
         port: address.port(),
+        backup_directory: config.backup.directory.clone(),
         short_delays: config.unsafe_short_delays,
     }
 }

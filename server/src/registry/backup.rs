@@ -84,6 +84,12 @@ impl Registry {
         self.backups.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether a backup runs.
+    #[must_use]
+    pub fn is_backing_up(&self) -> bool {
+        self.backups.running.try_lock().is_err()
+    }
+
     /// Copies everything into a directory, which is empty or has an earlier backup.
     ///
     /// # Errors

@@ -45,6 +45,20 @@ pub enum FindingKind {
 }
 
 impl FindingKind {
+    /// The name in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Damaged => "damaged",
+            Self::WrongSize => "wrong-size",
+            Self::Missing => "missing",
+            Self::Unnamed => "unnamed",
+            Self::Foreign => "foreign",
+            Self::Unreadable => "unreadable",
+        }
+    }
+
     /// What to do about it.
     #[must_use]
     pub const fn advice(self) -> &'static str {
@@ -147,6 +161,20 @@ impl Registry {
         }
     }
 
+    /// Whether a verification runs.
+    #[must_use]
+    pub fn is_verifying(&self) -> bool {
+        self.verifier.running.try_lock().is_err()
+    }
+
+    /// Holds all rows against each other; returns what is wrong, in words.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn check_rows(&self) -> Result<Vec<String>> {
+        Ok(self.metadata.check().await?)
+    }
+
     /// Verifies everything. One run at a time.
     ///
     /// # Errors
@@ -168,7 +196,7 @@ impl Registry {
         });
         self.verifier.show(&run);
         if !resumed {
-            for words in self.metadata.check().await? {
+            for words in self.check_rows().await? {
                 run.find(FindingKind::Rows, words);
             }
         }

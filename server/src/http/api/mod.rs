@@ -8,6 +8,7 @@
 
 mod history;
 mod input;
+mod maintenance;
 mod output;
 mod packages;
 mod permissions;
@@ -65,6 +66,8 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tags::list))
         .routes(routes!(tags::show, tags::delete))
         .routes(routes!(history::list))
+        .routes(routes!(maintenance::verify, maintenance::verification))
+        .routes(routes!(maintenance::back_up, maintenance::backup))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(users::list, users::create))
@@ -131,7 +134,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 37, "a route was added or removed: look at the description too");
+        assert_eq!(operations, 41, "a route was added or removed: look at the description too");
         assert_references_lead_somewhere(&description, &description);
     }
 
