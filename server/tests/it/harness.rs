@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use standpipe_server::app::{App, HttpSettings};
+use standpipe_server::app::{App, HttpSettings, Stopping};
 use standpipe_server::auth::{AuthSettings, Authenticator, NewToken};
 use standpipe_server::blobs::fs::FsBlobStore;
 use standpipe_server::blobs::fs::files::SystemFiles;
@@ -91,7 +91,7 @@ impl World {
         let service = "standpipe".to_owned();
         let accounts = AuthSettings { service, token_seconds: 300 };
         let auth = Authenticator::open(registry.clone(), accounts).await.expect("no accounts yet");
-        let app = Arc::new(App { registry, auth, http: settings.http });
+        let app = Arc::new(App { registry, auth, http: settings.http, stopping: Stopping::default() });
         let options = RouterOptions { idle_body: settings.idle_body };
         let router = router_with(Arc::clone(&app), options);
         let world = Self { app, router, clock, _directory: directory };
