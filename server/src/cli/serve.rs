@@ -7,8 +7,8 @@
 use crate::app::{App, HttpSettings, Stopping};
 use crate::auth::{AuthError, AuthSettings, Authenticator, Secret};
 use crate::blobs::BlobError;
-use crate::blobs::fs::{BLOCKING_THREADS, FsBlobStore};
 use crate::blobs::fs::files::SystemFiles;
+use crate::blobs::fs::{BLOCKING_THREADS, FsBlobStore};
 use crate::blobs::space::{Marks, SpaceWatch};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Config, Loaded};
@@ -116,7 +116,8 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
         .map_err(|source| ServeError::Listen { address: config.listen, source })?;
     let address = listener.local_addr()?;
     let http = http_settings(&config, address);
-    let app = Arc::new(App { registry: registry.clone(), auth, http, stopping: Stopping::default() });
+    let app =
+        Arc::new(App { registry: registry.clone(), auth, http, stopping: Stopping::default() });
     let tasks = Tasks::start(registry, WAIT_FOR_SWEEP).await;
     directory.announce(&format!("http://{address}"))?;
     writeln!(std::io::stdout().lock(), "listening on http://{address}")?;

@@ -3,10 +3,12 @@
 
 mod admin;
 mod api;
+mod broken_disk;
 mod faults;
 mod harness;
 mod layering;
 mod oci;
 mod ops;
 mod serve;
+mod slow_disk;
 mod token;

@@ -254,7 +254,9 @@ pub(super) struct AbortOnPanic;
 impl Drop for AbortOnPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            tracing::error!("the metadata writer panicked; the server ends, because it cannot write");
+            tracing::error!(
+                "the metadata writer panicked; the server ends, because it cannot write"
+            );
             std::process::abort();
         }
     }
