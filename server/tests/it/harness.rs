@@ -8,9 +8,11 @@
 
 mod disk;
 mod images;
+mod random;
 
-pub(crate) use disk::{Calls, Gate, Hook};
+pub(crate) use disk::{Calls, Gate, Hook, stores};
 pub(crate) use images::{IMAGE, INDEX, Manifest, digest, digest512, image};
+pub(crate) use random::Random;
 
 use axum::Router;
 use axum::body::Body;

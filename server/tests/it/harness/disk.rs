@@ -46,7 +46,7 @@ impl std::fmt::Debug for Hook {
 }
 
 /// The two stores of a directory, with real files; on a hooked disk if there is a hook.
-pub(super) fn stores(
+pub(crate) fn stores(
     directory: &Path,
     clock: &Clock,
     hook: Option<&Hook>,
