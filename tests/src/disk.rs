@@ -61,10 +61,15 @@ pub struct SmallFileSystem {
 impl SmallFileSystem {
     /// Mounts one of `mebibytes`; `None` where this user may not mount.
     pub async fn mount(mebibytes: u32) -> Option<Self> {
+        Self::mount_with(&format!("size={mebibytes}m")).await
+    }
+
+    /// Mounts one with these options of the kernel's tmpfs; `None` where this user may not mount.
+    pub async fn mount_with(options: &str) -> Option<Self> {
         let directory = temporary_directory("small");
         let finished = Program::new("mount")
             .args(["-t", "tmpfs", "-o"])
-            .args([format!("size={mebibytes}m")])
+            .args([options])
             .args(["tmpfs".as_ref(), directory.path().as_os_str()])
             .finish()
             .await;

@@ -28,6 +28,8 @@ pub struct ServerOptions {
     pub data: Option<PathBuf>,
     /// Environment beside the administrator's password.
     pub environment: Vec<(&'static str, String)>,
+    /// Program and arguments before the server's command line, which they must `exec`.
+    pub launcher: Vec<String>,
 }
 
 /// A running (or just killed) server.
@@ -126,6 +128,15 @@ impl Server {
         terminate(self.child.as_ref().expect("the server runs"));
     }
 
+    /// The process, as long as it runs.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
     /// Asks the process to end (SIGTERM) and waits for it.
     ///
     /// # Panics
@@ -203,8 +214,7 @@ impl Server {
     /// When it does not run.
     #[must_use]
     pub fn peak_memory(&self) -> u64 {
-        let pid = self.child.as_ref().expect("the server runs").id();
-        peak_memory_of(pid).expect("a running process has a peak")
+        peak_memory_of(self.pid()).expect("a running process has a peak")
     }
 
     /// What the server printed on standard output since the first start.
@@ -220,7 +230,15 @@ impl Server {
     }
 
     fn spawn(&self) -> Child {
-        let mut command = Command::new(environment::server_binary());
+        let server = environment::server_binary();
+        let mut command = match self.options.launcher.split_first() {
+            Some((launcher, arguments)) => {
+                let mut command = Command::new(launcher);
+                command.args(arguments).arg(server);
+                command
+            }
+            None => Command::new(server),
+        };
         command
             .env_clear()
             .env("PATH", environment::search_path())
