@@ -52,6 +52,33 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// A directory that can be reached by a second path. Unmounted with the value.
+#[derive(Debug)]
+pub struct BindMount {
+    target: PathBuf,
+}
+
+impl BindMount {
+    /// Makes `source` reachable at `target`; `None` where this user may not mount.
+    #[must_use]
+    pub fn of(source: &Path, target: &Path) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.arg("--bind").args([source, target]).output().ok()?;
+        if !mounted.status.success() {
+            return None;
+        }
+        guardian::watch_mount(target);
+        Some(Self { target: target.to_owned() })
+    }
+}
+
+impl Drop for BindMount {
+    fn drop(&mut self) {
+        // Lazily, as below.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.target).status();
+    }
+}
+
 /// A file system in memory with a fixed size, for running out of space. Unmounted with the value.
 #[derive(Debug)]
 pub struct SmallFileSystem {

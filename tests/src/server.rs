@@ -142,8 +142,16 @@ impl Server {
     /// # Panics
     /// When it does not run or does not end within a minute.
     pub async fn stop(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.ended().await
+    }
+
+    /// Waits for the process, which was asked to end.
+    ///
+    /// # Panics
+    /// When it does not run or does not end within a minute.
+    pub async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the server runs");
-        terminate(&child);
         let status = poll::until("end of the server", STOP_LIMIT, async || {
             let ended = child.try_wait().expect("our own child can be waited for");
             ended.ok_or("it still runs")
