@@ -116,7 +116,10 @@ async fn whoever_misses_the_last_answer_finds_the_blob_or_sends_it_again() {
                 // The first goes on although nobody listens. Its upload ends a moment before its blob
                 // can be seen.
                 404 => (ann.head(&blob).await.status == 200).then_some(()),
-                _ => Some(drop(again.expect(201))),
+                _ => {
+                    let _ = again.expect(201);
+                    Some(())
+                }
             }
         })
         .await;

@@ -25,7 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What happens before each call to the disk.
 #[derive(Clone)]
-pub(crate) struct Hook(Arc<dyn Fn(&str, &Path) -> io::Result<()> + Send + Sync>);
+pub(crate) struct Hook(Arc<Before>);
+
+/// Gets a call's name and the path it is about.
+type Before = dyn Fn(&str, &Path) -> io::Result<()> + Send + Sync;
 
 impl Hook {
     pub(crate) fn new(
