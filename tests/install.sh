@@ -7,7 +7,10 @@ set -euo pipefail
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # program:package, in Debian's names.
-needed=(cc:gcc buildah:buildah docker:docker.io dockerd:docker.io podman:podman skopeo:skopeo)
+needed=(
+    cc:gcc buildah:buildah docker:docker.io dockerd:docker.io faketime:faketime podman:podman
+    skopeo:skopeo
+)
 
 missing_programs=()
 missing_packages=()

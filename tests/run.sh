@@ -12,7 +12,7 @@ usage: tests/run.sh [--soak] [--unit | --e2e] [FILTER...]
   --e2e     only the tests with real processes and clients
   FILTER    only tests whose name contains one of these
 
-Needs a C compiler, docker and dockerd, podman, buildah and skopeo. As root on Debian they are
+Needs a C compiler, docker and dockerd, faketime, podman, buildah and skopeo. As root on Debian they are
 installed; elsewhere a client that is missing skips its tests, or fails them when CI is set.
 STANDPIPE_SERVER_BIN and STANDPIPE_PIPE_BIN name other binaries to test; STANDPIPE_SEED repeats
 a random run.

@@ -2,6 +2,8 @@
 
 use crate::auth::Authenticator;
 use crate::registry::Registry;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How the server is seen from outside.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +20,23 @@ pub struct HttpSettings {
     pub short_delays: bool,
 }
 
+/// Whether the server has been told to stop. Clones share it; it never goes back.
+#[derive(Clone, Debug, Default)]
+pub struct Stopping(Arc<AtomicBool>);
+
+impl Stopping {
+    /// From here on the server is not ready.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has begun.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The state every handler sees.
 #[derive(Clone, Debug)]
 pub struct App {
@@ -27,4 +46,6 @@ pub struct App {
     pub auth: Authenticator,
     /// How the server is seen from outside.
     pub http: HttpSettings,
+    /// Whether it is on its way out.
+    pub stopping: Stopping,
 }

@@ -38,17 +38,9 @@ pub struct Config {
     pub database: Database,
     /// Free space that must stay.
     pub space: SpaceSettings,
-    /// Backups that the running server makes when it is asked over REST.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BackupSettings {
     /// Backups made by the running server.
     pub backup: BackupSettings,
-    /// Below which directory they are written; `None` refuses them.
-    pub directory: Option<PathBuf>,
-}
-
-/// Registry tokens.
+    /// Registry tokens.
     pub tokens: Tokens,
     /// Connections.
     pub http: Http,
@@ -159,6 +151,14 @@ impl Default for SpaceSettings {
     }
 }
 
+/// Backups that the running server makes when it is asked over REST.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BackupSettings {
+    /// Below which directory they are written; `None` refuses them.
+    pub directory: Option<PathBuf>,
+}
+
 /// Registry tokens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -186,13 +186,22 @@ pub struct Http {
     pub head_seconds: u64,
     /// Most connections at once.
     pub most_connections: usize,
+    /// How long the server says that it is not ready before it refuses connections, when it is told
+    /// to stop, in seconds.
+    pub notice_seconds: u64,
     /// How long requests in flight may take to end when the server is told to stop, in seconds.
     pub drain_seconds: u64,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { idle_body_seconds: 60, head_seconds: 15, most_connections: 4096, drain_seconds: 60 }
+        Self {
+            idle_body_seconds: 60,
+            head_seconds: 15,
+            most_connections: 4096,
+            notice_seconds: 1,
+            drain_seconds: 60,
+        }
     }
 }
 
@@ -219,6 +228,7 @@ struct Environment {
     http_idle_body_seconds: Option<u64>,
     http_head_seconds: Option<u64>,
     http_most_connections: Option<usize>,
+    http_notice_seconds: Option<u64>,
     http_drain_seconds: Option<u64>,
     unsafe_short_delays: Option<bool>,
     // Not a setting that is shown: see `admin_password`.
@@ -367,6 +377,7 @@ impl Environment {
         set(&mut config.http.idle_body_seconds, self.http_idle_body_seconds);
         set(&mut config.http.head_seconds, self.http_head_seconds);
         set(&mut config.http.most_connections, self.http_most_connections);
+        set(&mut config.http.notice_seconds, self.http_notice_seconds);
         set(&mut config.http.drain_seconds, self.http_drain_seconds);
         set(&mut config.unsafe_short_delays, self.unsafe_short_delays);
     }

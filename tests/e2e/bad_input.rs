@@ -1,11 +1,14 @@
 //! What the server says to what it cannot take, and that nothing of it can be seen afterwards.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream;
 use reqwest::{Body, Method};
 use serde_json::{Value, json};
-use standpipe_tests::disk::temporary_directory;
+use standpipe_tests::disk::{BindMount, files_below, temporary_directory};
 use standpipe_tests::http::Answer;
 use standpipe_tests::manifest::{CONFIG, IMAGE, LAYER, Manifest, descriptor};
 use standpipe_tests::payload::{Payload, digest_of};
@@ -283,9 +286,31 @@ async fn a_strangers_data_directory_is_refused_and_left_as_it_was() {
 #[tokio::test]
 async fn a_second_server_on_one_directory_is_refused_and_the_first_goes_on() {
     let world = World::with_packages(&["shop-api"]).await;
-    let refused = Server::refused(&world.server.data(), None).await;
-    refuses(&refused, "in use");
-    let _ = world.raw().push_image(NAME, "latest", 1).await;
+    let before = world.raw().push_image(NAME, "before", 1).await;
+    let data = world.server.data();
+    // Another way to the same directory, as a second container would have it.
+    let other = temporary_directory("mounted");
+    let mounted = BindMount::of(&data, other.path());
+    let link = other.path().with_extension("link");
+    symlink(&data, &link).expect("our own folder is writable");
+    let mut ways = vec![data.clone(), link.clone()];
+    match &mounted {
+        Some(_) => ways.push(other.path().to_owned()),
+        None => standpipe_tests::clients::skip("a directory must be mounted a second time by root"),
+    }
+    let holder = format!("process {}", world.server.pid());
+    for way in ways {
+        let files = contents(&data);
+        let start = Instant::now();
+        let refused = Server::refused(&way, None).await;
+        assert!(start.elapsed() < QUICK, "{:?} for a refusal", start.elapsed());
+        refuses(&refused, "in use");
+        refuses(&refused, &holder);
+        assert_eq!(contents(&data), files, "it changed something");
+    }
+    fs::remove_file(&link).expect("our own link can be removed");
+    let _ = world.raw().push_image(NAME, "latest", 2).await;
+    assert_eq!(world.raw().manifest(NAME, "before").await.expect(200).body, before.bytes);
 }
 
 #[tokio::test]
@@ -327,6 +352,19 @@ async fn a_misspelt_setting_is_refused_by_its_name() {
     refuses(&refused, "blob_byts");
     assert!(!folder.path().join("data").exists(), "nothing was made");
 }
+
+/// All files below a directory with their bytes and times.
+fn contents(directory: &Path) -> Vec<(PathBuf, SystemTime, Vec<u8>)> {
+    let read = |path: PathBuf| {
+        let time = fs::metadata(&path).and_then(|found| found.modified());
+        let bytes = fs::read(&path).expect("our own file can be read");
+        (path, time.expect("our own file has a time"), bytes)
+    };
+    files_below(directory).into_iter().map(read).collect()
+}
+
+/// A refusal takes a fraction of this; the machine may be busy with other tests.
+const QUICK: Duration = Duration::from_secs(5);
 
 fn problem(answer: Answer, status: u16) -> Value {
     let answer = answer.expect(status);

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::world::World;
 
-const CLIENTS: u64 = 40;
+const CLIENTS: u64 = 100;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_blob_from_many_clients_is_one_object() {

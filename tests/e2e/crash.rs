@@ -1,4 +1,5 @@
-//! The server is killed at random moments while several clients push; nothing acknowledged may be lost.
+//! The server is killed, or told to stop and not waited for, at random moments while several clients
+//! push; nothing acknowledged may be lost.
 //!
 //! Each client sends one request at a time and tells the ledger before and after it. After a kill no
 //! client goes on until the server is back and everything in the ledger has been looked at.
@@ -18,7 +19,7 @@ use standpipe_tests::environment;
 use standpipe_tests::payload::Random;
 use standpipe_tests::poll;
 use standpipe_tests::raw::Raw;
-use standpipe_tests::server::Server;
+use standpipe_tests::server::{Server, ServerOptions};
 use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -39,10 +40,45 @@ async fn killed_at_random_moments_the_server_loses_nothing_it_acknowledged() {
     for number in 0..CLIENTS {
         clients.spawn(Pusher::new(number, world.raw(), Arc::clone(&shared)).run());
     }
-    let kills = kill_until_done(&mut world.server, &shared, &mut clients).await;
+    let kill = async |server: &mut Server, _: &mut Random| server.kill();
+    let kills = end_until_done(&mut world.server, &shared, &mut clients, kill).await;
     assert!(kills >= 5, "only {kills} kills: the pushes were over too soon to prove anything");
     at_rest(&mut world, &shared).await;
     say(&format!("crash test: {kills} kills, {}", shared.ledger.summary()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_in_haste_at_random_moments_the_server_loses_nothing_it_acknowledged() {
+    let _turn = turn().await;
+    let seed = environment::seed();
+    let pushes = if environment::is_soak() { 600 } else { 60 };
+    say(&format!("haste test: {pushes} pushes, repeat with STANDPIPE_SEED={seed}"));
+    let config = Some("http:\n  notice_seconds: 0\n".to_owned());
+    let options = ServerOptions { config, ..ServerOptions::default() };
+    let mut world = World::with_options(options, &PACKAGES).await;
+    let shared = Arc::new(Shared::new(world.raw(), pushes, seed));
+    let mut clients = JoinSet::new();
+    for number in 0..CLIENTS {
+        clients.spawn(Pusher::new(number, world.raw(), Arc::clone(&shared)).run());
+    }
+    let stops = end_until_done(&mut world.server, &shared, &mut clients, end_in_haste).await;
+    assert!(stops >= 5, "only {stops} stops: the pushes were over too soon to prove anything");
+    at_rest(&mut world, &shared).await;
+    say(&format!("haste test: {stops} stops, {}", shared.ledger.summary()));
+}
+
+/// SIGTERM, and a moment later, whatever the server is at, SIGTERM again or SIGKILL.
+async fn end_in_haste(server: &mut Server, random: &mut Random) {
+    server.ask_to_stop();
+    // This sleep is the random moment itself; nothing waits for it to have an effect.
+    sleep(Duration::from_micros(random.between(1, 30_000))).await;
+    if random.chance(50) {
+        server.kill();
+    } else {
+        let status = server.stop().await;
+        // Done in time, or stopped at once.
+        assert!(matches!(status.code(), Some(0 | 1)), "{status}");
+    }
 }
 
 #[tokio::test]
@@ -80,7 +116,12 @@ impl Shared {
     }
 }
 
-async fn kill_until_done(server: &mut Server, shared: &Shared, clients: &mut JoinSet<()>) -> usize {
+async fn end_until_done(
+    server: &mut Server,
+    shared: &Shared,
+    clients: &mut JoinSet<()>,
+    end: impl AsyncFn(&mut Server, &mut Random),
+) -> usize {
     let mut random = Random::new(shared.seed ^ 0x4B11);
     let mut kills = 0;
     loop {
@@ -88,7 +129,7 @@ async fn kill_until_done(server: &mut Server, shared: &Shared, clients: &mut Joi
         tokio::select! {
             // This sleep is the random moment itself; nothing waits for it to have an effect.
             () = sleep(moment) => {
-                server.kill();
+                end(server, &mut random).await;
                 let _closed = shared.gate.write().await;
                 let took = server.start_again().await;
                 assert!(took < READY_LIMIT, "ready only after {took:?}");

@@ -1,14 +1,18 @@
-//! Memory does not grow with the size of what is pushed or pulled.
+//! Memory does not grow with the size of what is pushed or pulled, nor with strange requests.
 
 use std::fmt;
 
-use standpipe_tests::clients::{Client, Kind};
+use reqwest::Method;
+use standpipe_tests::clients::{self, Client, Kind};
+use standpipe_tests::confinement::Confinement;
 use standpipe_tests::dockerd::Dockerd;
 use standpipe_tests::environment;
 use standpipe_tests::images;
+use standpipe_tests::manifest::Manifest;
 use standpipe_tests::payload::Payload;
 use standpipe_tests::pipe::PipeRun;
 use standpipe_tests::raw::{Raw, Style, answered};
+use standpipe_tests::server::ServerOptions;
 use tokio::task::JoinSet;
 
 use crate::world::{World, turn};
@@ -20,6 +24,10 @@ const LARGE: u64 = 4096 * MIB;
 const SERVER_LIMIT: u64 = 100 * MIB;
 const SERVER_GROWTH: u64 = 10 * MIB;
 const PIPE_LIMIT: u64 = 64 * MIB;
+const CONFINED: u64 = 128 * MIB;
+const CONFINED_PUSHES: u64 = 64;
+/// One hundred answers that were begun; with one buffer for each range it would be a hundred times as much.
+const RANGES_GROWTH: u64 = 16 * MIB;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_servers_memory_does_not_follow_the_size_of_uploads_and_pulls() {
@@ -52,6 +60,71 @@ async fn the_pipes_memory_does_not_follow_the_size_of_a_layer() {
         let peak = outcome.peak_memory;
         assert!(peak < PIPE_LIMIT, "{} MiB for a layer of {} MiB", peak / MIB, size / MIB);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_128_mib_of_memory_64_pushes_at_once_are_done() {
+    let _turn = turn().await;
+    let confinement = Confinement::of(CONFINED);
+    if confinement.is_none() {
+        clients::skip("memory can be limited by root only; what the server has is still measured");
+    }
+    let launcher = confinement.as_ref().map(Confinement::launcher).unwrap_or_default();
+    let options = ServerOptions { launcher, ..ServerOptions::default() };
+    let world = World::with_options(options, &["large"]).await;
+    let confined = confinement.as_ref().is_none_or(|group| group.holds(world.server.pid()));
+    assert!(confined, "the server is not where its memory is limited");
+    let token = world.pipeline_token().await;
+    let styles = [Style::Put, Style::Single, Style::Streamed, Style::Chunked(MIB)];
+    let mut pushes = JoinSet::new();
+    for (seed, style) in (0..CONFINED_PUSHES).zip(styles.into_iter().cycle()) {
+        let raw = world.raw_as(&token);
+        pushes.spawn(async move {
+            // All of them together are several times what the page cache may hold.
+            let layers = [Payload::new(seed, 8 * MIB)];
+            let config = Manifest::config(seed, &layers);
+            let config = raw.push_bytes("acme/large", config.into());
+            let _ = answered(config.await).expect(201);
+            upload(raw.clone(), layers[0].clone(), style).await;
+            let manifest = Manifest::image(seed, &layers);
+            let tag = format!("push-{seed}");
+            let put = raw.put_manifest("acme/large", &tag, &manifest).await;
+            let _ = answered(put).expect(201);
+            let pulled = raw.pull_blob("acme/large", &layers[0].digest()).await;
+            assert_eq!(pulled, layers[0].digest());
+        });
+    }
+    pushes.join_all().await;
+    let peak = world.server.peak_memory();
+    assert!(peak < CONFINED, "{} MiB at the peak", peak / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_ranges_in_a_request_cost_no_memory() {
+    let _turn = turn().await;
+    let world = World::with_packages(&["large"]).await;
+    let token = world.pipeline_token().await;
+    let payload = Payload::new(1, 64 * MIB);
+    upload(world.raw_as(&token), payload.clone(), Style::Put).await;
+    let path = format!("/v2/acme/large/blobs/{}", payload.digest());
+    let before = world.server.peak_memory();
+    let ranges = format!("bytes={}", vec!["0-0,-1,5-"; 1000].join(","));
+    let mut requests = JoinSet::new();
+    for _ in 0..100 {
+        let (raw, path, ranges) = (world.raw_as(&token), path.clone(), ranges.clone());
+        requests.spawn(async move {
+            let headers = [("range", ranges.as_str())];
+            // One range at most is honoured; whoever asks for more is told the whole.
+            let asked = answered(raw.send(Method::HEAD, &path, &headers, "").await).expect(200);
+            assert_eq!(asked.header("content-length"), (64 * MIB).to_string());
+            let started = raw.begin(Method::GET, &path, &headers).await;
+            assert_eq!(started.status().as_u16(), 200);
+            assert_eq!(started.content_length(), Some(64 * MIB));
+        });
+    }
+    requests.join_all().await;
+    let growth = world.server.peak_memory() - before;
+    assert!(growth < RANGES_GROWTH, "{} MiB more", growth / MIB);
 }
 
 /// Peaks of the server's memory, in bytes.

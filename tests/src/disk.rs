@@ -52,6 +52,33 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// A directory that can be reached by a second path. Unmounted with the value.
+#[derive(Debug)]
+pub struct BindMount {
+    target: PathBuf,
+}
+
+impl BindMount {
+    /// Makes `source` reachable at `target`; `None` where this user may not mount.
+    #[must_use]
+    pub fn of(source: &Path, target: &Path) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        let mounted = mount.arg("--bind").args([source, target]).output().ok()?;
+        if !mounted.status.success() {
+            return None;
+        }
+        guardian::watch_mount(target);
+        Some(Self { target: target.to_owned() })
+    }
+}
+
+impl Drop for BindMount {
+    fn drop(&mut self) {
+        // Lazily, as below.
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.target).status();
+    }
+}
+
 /// A file system in memory with a fixed size, for running out of space. Unmounted with the value.
 #[derive(Debug)]
 pub struct SmallFileSystem {
@@ -61,10 +88,15 @@ pub struct SmallFileSystem {
 impl SmallFileSystem {
     /// Mounts one of `mebibytes`; `None` where this user may not mount.
     pub async fn mount(mebibytes: u32) -> Option<Self> {
+        Self::mount_with(&format!("size={mebibytes}m")).await
+    }
+
+    /// Mounts one with these options of the kernel's tmpfs; `None` where this user may not mount.
+    pub async fn mount_with(options: &str) -> Option<Self> {
         let directory = temporary_directory("small");
         let finished = Program::new("mount")
             .args(["-t", "tmpfs", "-o"])
-            .args([format!("size={mebibytes}m")])
+            .args([options])
             .args(["tmpfs".as_ref(), directory.path().as_os_str()])
             .finish()
             .await;

@@ -6,6 +6,7 @@
 //! has failed.
 
 pub mod clients;
+pub mod confinement;
 pub mod disk;
 pub mod dockerd;
 pub mod environment;

@@ -101,6 +101,26 @@ impl Raw {
         Answer::read(asked, request.send().await?).await
     }
 
+    /// One request whose answer is not read beyond its head.
+    ///
+    /// # Panics
+    /// When no answer began.
+    pub async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> reqwest::Response {
+        let mut request = self.client.request(method, format!("{}{path}", self.url));
+        if let Some(value) = &self.authorization {
+            request = request.header("authorization", value);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answered_by(request.send().await)
+    }
+
     /// `GET` of a path.
     ///
     /// # Panics
@@ -300,6 +320,19 @@ impl Raw {
         answered(self.send(Method::GET, &path, &headers, "").await)
     }
 
+    /// Sends a small blob.
+    ///
+    /// # Errors
+    /// When one request got no whole answer.
+    pub async fn push_bytes(&self, name: &str, bytes: Bytes) -> Result<Answer, NoAnswer> {
+        let started = self.start_upload(name).await?;
+        if started.status != 202 {
+            return Ok(started);
+        }
+        let digest = crate::payload::digest_of(&bytes);
+        self.finish_upload(&started.header("location"), &digest, bytes).await
+    }
+
     /// Sends config and layers and then the manifest under a tag; returns the manifest.
     ///
     /// # Panics
@@ -311,9 +344,7 @@ impl Raw {
         for layer in &layers {
             let _ = answered(self.upload(name, layer, Style::Put).await).expect(201);
         }
-        let location = answered(self.start_upload(name).await).expect(202).header("location");
-        let digest = crate::payload::digest_of(&config);
-        let _ = answered(self.finish_upload(&location, &digest, config).await).expect(201);
+        let _ = answered(self.push_bytes(name, config).await).expect(201);
         let _ = answered(self.put_manifest(name, tag, &manifest).await).expect(201);
         manifest
     }

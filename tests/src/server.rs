@@ -28,6 +28,8 @@ pub struct ServerOptions {
     pub data: Option<PathBuf>,
     /// Environment beside the administrator's password.
     pub environment: Vec<(&'static str, String)>,
+    /// Program and arguments before the server's command line, which they must `exec`.
+    pub launcher: Vec<String>,
 }
 
 /// A running (or just killed) server.
@@ -126,13 +128,30 @@ impl Server {
         terminate(self.child.as_ref().expect("the server runs"));
     }
 
+    /// The process, as long as it runs.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
     /// Asks the process to end (SIGTERM) and waits for it.
     ///
     /// # Panics
     /// When it does not run or does not end within a minute.
     pub async fn stop(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.ended().await
+    }
+
+    /// Waits for the process, which was asked to end.
+    ///
+    /// # Panics
+    /// When it does not run or does not end within a minute.
+    pub async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the server runs");
-        terminate(&child);
         let status = poll::until("end of the server", STOP_LIMIT, async || {
             let ended = child.try_wait().expect("our own child can be waited for");
             ended.ok_or("it still runs")
@@ -203,8 +222,7 @@ impl Server {
     /// When it does not run.
     #[must_use]
     pub fn peak_memory(&self) -> u64 {
-        let pid = self.child.as_ref().expect("the server runs").id();
-        peak_memory_of(pid).expect("a running process has a peak")
+        peak_memory_of(self.pid()).expect("a running process has a peak")
     }
 
     /// What the server printed on standard output since the first start.
@@ -220,7 +238,15 @@ impl Server {
     }
 
     fn spawn(&self) -> Child {
-        let mut command = Command::new(environment::server_binary());
+        let server = environment::server_binary();
+        let mut command = match self.options.launcher.split_first() {
+            Some((launcher, arguments)) => {
+                let mut command = Command::new(launcher);
+                command.args(arguments).arg(server);
+                command
+            }
+            None => Command::new(server),
+        };
         command
             .env_clear()
             .env("PATH", environment::search_path())

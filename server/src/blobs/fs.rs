@@ -23,7 +23,8 @@
 //! aside.
 //!
 //! Memory: a body holds at most four pieces of 256 KiB, a reader two chunks of 256 KiB. No thread waits
-//! for the network: the blocking pool is used for one operation at a time.
+//! for the network: the blocking pool is used for one operation at a time. Some of its threads are out
+//! of bounds for changes, so that a disk that is slow to sync does not keep readers waiting.
 //!
 //! One process at a time may open a data directory; the caller holds its lock. This file must not
 //! know metadata or HTTP.
@@ -49,8 +50,15 @@ use listing::Listing;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use upload::{Session, remove_if_there};
+
+/// Threads for files. Each is used for one operation at a time and none waits for the network, so few
+/// are enough; more would each keep memory of their own (with tokio's default of 512, eight pulls of
+/// 256 MiB made the process 70 MiB larger).
+pub const BLOCKING_THREADS: usize = 8;
+/// How many of them may work on changes, each of which may wait for a sync.
+const CHANGING_THREADS: usize = 6;
 
 /// The blob store on a local file system.
 #[derive(Debug)]
@@ -63,6 +71,7 @@ struct Shared<F> {
     clock: Clock,
     checkouts: Checkouts,
     listing: Listing,
+    changes: Arc<Semaphore>,
 }
 
 impl<F: Files> FsBlobStore<F> {
@@ -84,6 +93,7 @@ impl<F: Files> FsBlobStore<F> {
             clock,
             checkouts: Checkouts::default(),
             listing: Listing::default(),
+            changes: Arc::new(Semaphore::new(CHANGING_THREADS)),
         };
         shared.settle_uploads()?;
         Ok(Self(Arc::new(shared)))
@@ -97,9 +107,32 @@ impl<F: Files> FsBlobStore<F> {
         let shared = Arc::clone(&self.0);
         blocking(move || work(&shared)).await
     }
+
+    /// Runs blocking work that changes the disk.
+    async fn changing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Shared<F>>) -> Result<T, BlobError> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let shared = Arc::clone(&self.0);
+        self.0.changing(move || work(&shared)).await
+    }
 }
 
 impl<F: Files> Shared<F> {
+    /// Runs work that may have to wait for a sync, as soon as a thread for changes is free.
+    async fn changing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, BlobError> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        // Nobody closes it. The permit goes with the work, which goes on if this future is dropped.
+        let permit = Arc::clone(&self.changes).acquire_owned().await;
+        blocking(move || {
+            let _permit = permit;
+            work()
+        })
+        .await
+    }
+
     /// An earlier process may have ended between writing a state and syncing it, and this one would
     /// take the state for durable.
     fn settle_uploads(&self) -> Result<(), BlobError> {
@@ -180,7 +213,7 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
         algorithm: Algorithm,
         now: Timestamp,
     ) -> Result<(), BlobError> {
-        self.blocking(move |shared| upload::create(shared, id, algorithm, now)).await
+        self.changing(move |shared| upload::create(shared, id, algorithm, now)).await
     }
 
     async fn upload_offset(&self, id: UploadId) -> Result<u64, BlobError> {
@@ -194,7 +227,7 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
         most: Option<u64>,
         body: ByteStream,
     ) -> Result<u64, BlobError> {
-        let session = self.blocking(move |shared| Session::load(shared, id)).await?;
+        let session = self.changing(move |shared| Session::load(shared, id)).await?;
         let start = session.written();
         if let Some(asked) = at
             && asked != start
@@ -204,7 +237,7 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
         let (sender, pieces) = mpsc::channel(gather::WAITING);
         // A task of its own: if the client goes away and this future is dropped, what has arrived is
         // still written and made durable.
-        let writer = tokio::spawn(write_pieces(session, pieces));
+        let writer = tokio::spawn(write_pieces(Arc::clone(&self.0), session, pieces));
         let end = gather::gather(body, start, most, sender).await;
         let written = writer.await.unwrap_or_else(|error| Err(broken_task(error)))?;
         match end {
@@ -216,11 +249,11 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
 
     async fn finish(&self, id: UploadId, expected: &Digest) -> Result<Object, BlobError> {
         let expected = *expected;
-        self.blocking(move |shared| Session::load(shared, id)?.finish(&expected)).await
+        self.changing(move |shared| Session::load(shared, id)?.finish(&expected)).await
     }
 
     async fn cancel_upload(&self, id: UploadId) -> Result<(), BlobError> {
-        self.blocking(move |shared| upload::cancel(shared, id)).await
+        self.changing(move |shared| upload::cancel(shared, id)).await
     }
 
     async fn uploads(&self) -> Result<Vec<UploadId>, BlobError> {
@@ -248,7 +281,7 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
     }
 
     async fn delete(&self, key: ObjectKey) -> Result<(), BlobError> {
-        self.blocking(move |shared| {
+        self.changing(move |shared| {
             let removed = remove_if_there(&shared.files, &shared.layout.object(key));
             removed.map_err(|error| storage("remove an object", error))
         })
@@ -264,11 +297,11 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
     }
 
     async fn set_aside(&self, key: ObjectKey) -> Result<(), BlobError> {
-        self.blocking(move |shared| shared.set_aside(key)).await
+        self.changing(move |shared| shared.set_aside(key)).await
     }
 
     async fn empty_lost_and_found(&self, before: Timestamp) -> Result<u64, BlobError> {
-        self.blocking(move |shared| {
+        self.changing(move |shared| {
             shared.empty_lost_and_found(before).map_err(|error| storage("empty lost+found", error))
         })
         .await
@@ -295,7 +328,7 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
 
     async fn set_identity(&self, identity: &[u8]) -> Result<(), BlobError> {
         let identity = identity.to_vec();
-        self.blocking(move |shared| {
+        self.changing(move |shared| {
             shared.set_identity(&identity).map_err(|error| storage("write the identity", error))
         })
         .await
@@ -304,13 +337,14 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
 
 /// Writes what arrives and makes it durable at the end. No thread is held while waiting.
 async fn write_pieces<F: Files>(
+    shared: Arc<Shared<F>>,
     mut session: Session<F>,
     mut pieces: mpsc::Receiver<Vec<u8>>,
 ) -> Result<u64, BlobError> {
     while let Some(piece) = pieces.recv().await {
-        session = blocking(move || session.write(&piece)).await?;
+        session = shared.changing(move || session.write(&piece)).await?;
     }
-    blocking(move || session.checkpoint().map(|session| session.written())).await
+    shared.changing(move || session.checkpoint().map(|session| session.written())).await
 }
 
 async fn blocking<T: Send + 'static>(

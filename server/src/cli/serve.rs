@@ -1,13 +1,14 @@
 //! `serve`: from settings to a running server and back.
 //!
 //! Invariant: the directory is held before anything in it is touched, what an unclean stop left is
-//! settled before the port is open, and on the way out requests in flight end first.
+//! settled before the port is open, and on the way out requests in flight end first, unless it is told
+//! to stop a second time.
 
-use crate::app::{App, HttpSettings};
+use crate::app::{App, HttpSettings, Stopping};
 use crate::auth::{AuthError, AuthSettings, Authenticator, Secret};
 use crate::blobs::BlobError;
-use crate::blobs::fs::FsBlobStore;
 use crate::blobs::fs::files::SystemFiles;
+use crate::blobs::fs::{BLOCKING_THREADS, FsBlobStore};
 use crate::blobs::space::{Marks, SpaceWatch};
 use crate::clock::{Clock, Stopwatch};
 use crate::config::{Config, Loaded};
@@ -22,11 +23,9 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
-/// Threads for files and password hashing. Each is used for one operation at a time and none waits
-/// for the network, so few are enough; more would each keep memory of their own (with tokio's default
-/// of 512, eight pulls of 256 MiB made the process 70 MiB larger).
-const BLOCKING_THREADS: usize = 8;
 /// How long a start waits for the sweep before it opens the port.
 const WAIT_FOR_SWEEP: Duration = Duration::from_secs(1);
 
@@ -65,6 +64,9 @@ pub enum ServeError {
     /// Recovery failed.
     #[error("recovery after the last stop failed: {0}")]
     Recovery(#[from] RegistryError),
+    /// It was told to stop a second time while it let requests end.
+    #[error("stopped at once, as a second signal asked; requests in flight were cut off")]
+    StoppedAtOnce,
     /// The runtime or the network failed.
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -83,7 +85,12 @@ pub(super) fn run(loaded: Loaded) -> Result<(), ServeError> {
         .max_blocking_threads(BLOCKING_THREADS)
         .enable_all()
         .build()?;
-    runtime.block_on(start(loaded))
+    let ended = runtime.block_on(start(loaded));
+    if matches!(ended, Err(ServeError::StoppedAtOnce)) {
+        // Else the runtime waits for the files that are being synced.
+        runtime.shutdown_background();
+    }
+    ended
 }
 
 async fn start(loaded: Loaded) -> Result<(), ServeError> {
@@ -109,12 +116,21 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
         .map_err(|source| ServeError::Listen { address: config.listen, source })?;
     let address = listener.local_addr()?;
     let http = http_settings(&config, address);
-    let app = Arc::new(App { registry: registry.clone(), auth, http });
+    let app =
+        Arc::new(App { registry: registry.clone(), auth, http, stopping: Stopping::default() });
     let tasks = Tasks::start(registry, WAIT_FOR_SWEEP).await;
     directory.announce(&format!("http://{address}"))?;
     writeln!(std::io::stdout().lock(), "listening on http://{address}")?;
     tracing::info!(%address, milliseconds = watch.elapsed().as_millis(), "ready on http://{address}");
-    let served = serve(listener, app, options(&config), stop_signal()).await;
+    let (stop, stopped) = oneshot::channel();
+    let shutdown = async {
+        // The other end is held until the process ends.
+        let _: Result<(), _> = stopped.await;
+    };
+    let served = tokio::select! {
+        served = serve(listener, app, options(&config), shutdown) => served,
+        () = stop_signals(stop) => return Err(ServeError::StoppedAtOnce),
+    };
     tasks.stop().await;
     tracing::info!("stopped");
     Ok(served?)
@@ -187,22 +203,32 @@ fn options(config: &Config) -> ServeOptions {
         idle_body: Duration::from_secs(config.http.idle_body_seconds),
         head: Duration::from_secs(config.http.head_seconds),
         most_connections: config.http.most_connections,
+        notice: Duration::from_secs(config.http.notice_seconds),
         drain: Duration::from_secs(config.http.drain_seconds),
     }
 }
 
-/// Ends when the process is told to stop.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
+/// Passes on when the process is told to stop, and ends when it is told so again. Crashing is always
+/// safe here, so whoever has no time for requests in flight may cut them off.
+async fn stop_signals(stop: oneshot::Sender<()>) {
     match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::info!("asked to stop; waiting for requests in flight");
+            one_of(&mut terminate, &mut interrupt).await;
+            tracing::info!(
+                "asked to stop; waiting for requests in flight; a second signal cuts them off"
+            );
+            // Serving may have failed meanwhile.
+            let _: Result<(), ()> = stop.send(());
+            one_of(&mut terminate, &mut interrupt).await;
         }
         // Without signals there is nothing to wait for; the process is ended from outside.
         _ => std::future::pending().await,
+    }
+}
+
+async fn one_of(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
 }

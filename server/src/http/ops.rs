@@ -21,8 +21,13 @@ async fn health() -> &'static str {
 }
 
 /// Whether requests can be answered. A full disk refuses uploads only; pulls and deletions go on, so
-/// the server stays ready and the body says so.
+/// the server stays ready and the body says so. A server that was told to stop still answers, but
+/// whoever distributes requests should look elsewhere.
 async fn readiness(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
+    if app.stopping.has_begun() {
+        let body = Json(json!({ "ready": false, "stopping": true }));
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, body).into_response());
+    }
     match app.registry.readiness().await {
         Ok(ready) => Ok(Json(json!({ "ready": true, "uploads": ready.uploads })).into_response()),
         Err(error) => {

@@ -38,7 +38,10 @@ pub struct ServeOptions {
     pub head: Duration,
     /// Connections at once.
     pub most_connections: usize,
-    /// How long requests in flight may take when the server stops.
+    /// How long the server goes on as before once it was told to stop, except that it is not ready:
+    /// whoever distributes requests can notice before a connection is refused.
+    pub notice: Duration,
+    /// How long requests in flight may take after that.
     pub drain: Duration,
 }
 
@@ -48,6 +51,7 @@ impl Default for ServeOptions {
             idle_body: Duration::from_secs(60),
             head: Duration::from_secs(15),
             most_connections: 10_000,
+            notice: Duration::ZERO,
             drain: Duration::from_secs(60),
         }
     }
@@ -82,7 +86,8 @@ impl Connected<Self> for Peer {
     }
 }
 
-/// Serves the registry on a listener until `shutdown` is done, then lets requests in flight end.
+/// Serves the registry on a listener until `shutdown` is done, then is not ready any more, then refuses
+/// new connections and lets requests in flight end.
 ///
 /// # Errors
 /// The system's, if the listener cannot be used.
@@ -97,9 +102,11 @@ pub async fn serve(
     let connections = Connections::new(options.most_connections, options.idle_body);
     let handle = Handle::new();
     let stopping = tokio::spawn({
-        let handle = handle.clone();
+        let (handle, stopping) = (handle.clone(), app.stopping.clone());
         async move {
             shutdown.await;
+            stopping.begin();
+            tokio::time::sleep(options.notice).await;
             handle.graceful_shutdown(Some(options.drain));
         }
     });

@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail the test where it went wrong")]
 
+mod accounts;
 mod collection;
 
 use redb::StorageBackend;
@@ -278,4 +279,9 @@ async fn a_full_disk_never_breaks_a_promise() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_dies_never_breaks_a_promise() {
     every_call_fails_once(Fault::Io, Lasting::Forever).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_stays_full_never_breaks_a_promise() {
+    every_call_fails_once(Fault::NoSpace, Lasting::Forever).await;
 }

@@ -6,9 +6,13 @@
 //! Bob reads `shop`; Ann also writes `tool` in the other workspace; Eve has an account and nothing
 //! else. Admin may do everything.
 
+mod disk;
 mod images;
+mod random;
 
+pub(crate) use disk::{Calls, Gate, Hook, stores};
 pub(crate) use images::{IMAGE, INDEX, Manifest, digest, digest512, image};
+pub(crate) use random::Random;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,17 +21,14 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use standpipe_server::app::{App, HttpSettings};
+use standpipe_server::app::{App, HttpSettings, Stopping};
 use standpipe_server::auth::{AuthSettings, Authenticator, NewToken};
-use standpipe_server::blobs::fs::FsBlobStore;
-use standpipe_server::blobs::fs::files::SystemFiles;
 use standpipe_server::clock::Clock;
 use standpipe_server::domain::{
     Action, Caller, Change, CreateOnPush, Principal, Role, Timestamp, Visibility, WorkspaceSettings,
 };
 use standpipe_server::http::{RouterOptions, router_with};
 use standpipe_server::metadata::documents::{Body as _, User};
-use standpipe_server::metadata::redb::{RedbOptions, RedbStore};
 use standpipe_server::metadata::{DocumentKind, NewWorkspace, Repository, RepositoryFields};
 use standpipe_server::registry::access::Administered;
 use standpipe_server::registry::{Limits, Registry};
@@ -41,7 +42,8 @@ pub(crate) struct World {
     pub(crate) app: Arc<App>,
     pub(crate) router: Router,
     pub(crate) clock: Clock,
-    _directory: tempfile::TempDir,
+    settings: Settings,
+    directory: tempfile::TempDir,
 }
 
 /// What differs from one test's registry to another's.
@@ -50,6 +52,8 @@ pub(crate) struct Settings {
     pub(crate) http: HttpSettings,
     pub(crate) create_on_push: CreateOnPush,
     pub(crate) idle_body: Duration,
+    /// What each call to the disk does first.
+    pub(crate) disk: Option<Hook>,
 }
 
 impl Default for Settings {
@@ -59,6 +63,7 @@ impl Default for Settings {
             http: HttpSettings { loopback: true, port: 5000, ..HttpSettings::default() },
             create_on_push: CreateOnPush::Admins,
             idle_body: Duration::from_secs(60),
+            disk: None,
         }
     }
 }
@@ -81,22 +86,26 @@ impl World {
         let directory = tempfile::tempdir().expect("a temporary directory");
         // It stands still, so that nothing expires unless a test says so.
         let clock = Clock::manual(Timestamp(1_800_000_000_000));
-        let database = directory.path().join("meta.redb");
-        let metadata = RedbStore::open(&database, RedbOptions::default(), clock.clone());
-        let metadata = Arc::new(metadata.expect("a new database"));
-        let blobs = FsBlobStore::open(directory.path(), clock.clone(), SystemFiles);
-        let blobs = Arc::new(blobs.expect("a new blob store"));
-        let registry = Registry::new(metadata, blobs, clock.clone(), settings.limits, None);
-        registry.check_identity().await.expect("two new halves");
+        let create_on_push = settings.create_on_push;
+        let world = Self::open(directory, clock, settings).await;
+        world.populate(create_on_push).await;
+        world
+    }
+
+    /// Starts on a directory, empty or not.
+    async fn open(directory: tempfile::TempDir, clock: Clock, settings: Settings) -> Self {
+        let (metadata, blobs) = disk::stores(directory.path(), &clock, settings.disk.as_ref());
+        let limits = settings.limits.clone();
+        let registry = Registry::new(metadata, blobs, clock.clone(), limits, None);
+        registry.check_identity().await.expect("two halves of one");
         let service = "standpipe".to_owned();
         let accounts = AuthSettings { service, token_seconds: 300 };
         let auth = Authenticator::open(registry.clone(), accounts).await.expect("no accounts yet");
-        let app = Arc::new(App { registry, auth, http: settings.http });
+        let http = settings.http.clone();
+        let app = Arc::new(App { registry, auth, http, stopping: Stopping::default() });
         let options = RouterOptions { idle_body: settings.idle_body };
         let router = router_with(Arc::clone(&app), options);
-        let world = Self { app, router, clock, _directory: directory };
-        world.populate(settings.create_on_push).await;
-        world
+        Self { app, router, clock, settings, directory }
     }
 
     async fn populate(&self, create_on_push: CreateOnPush) {

@@ -3,10 +3,15 @@
 
 mod admin;
 mod api;
+mod broken_disk;
+mod broken_off;
+mod clock;
 mod faults;
 mod harness;
 mod layering;
 mod oci;
 mod ops;
+mod panics;
 mod serve;
+mod slow_disk;
 mod token;

@@ -11,17 +11,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Longer than any test should take, short enough to notice.
-const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-struct Running {
-    world: World,
+pub(crate) struct Running {
+    pub(crate) world: World,
     address: SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
 }
 
 impl Running {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(ServeOptions::default()).await
     }
 
@@ -37,7 +37,7 @@ impl Running {
         Self { world, address, stop, served }
     }
 
-    async fn connect(&self) -> TcpStream {
+    pub(crate) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address).await.expect("a connection")
     }
 
@@ -49,7 +49,7 @@ impl Running {
         rest(&mut stream).await
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).expect("it still serves");
         let served = tokio::time::timeout(DEADLINE, self.served).await.expect("it ends in time");
         served.expect("no panic").expect("no error");

@@ -84,8 +84,7 @@ pub(super) async fn verify(
     if app.registry.is_verifying() {
         return Err(RegistryError::AlreadyRuns("verification").into());
     }
-    let options =
-        VerifyOptions { bytes_per_second: body.bytes_per_second, resume: body.resume };
+    let options = VerifyOptions { bytes_per_second: body.bytes_per_second, resume: body.resume };
     let registry = app.registry.clone();
     tokio::spawn(async move {
         if let Err(error) = registry.verify(proof, options, |_| {}).await {
@@ -194,7 +193,10 @@ fn place(app: &App, name: &str) -> Result<PathBuf, ApiError> {
         && !name.starts_with('.')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if !plain {
-        return Err(ApiError::invalid("name", "letters, digits, '-', '_' and '.' only, at most 100"));
+        return Err(ApiError::invalid(
+            "name",
+            "letters, digits, '-', '_' and '.' only, at most 100",
+        ));
     }
     Ok(directory.join(name))
 }

@@ -20,6 +20,8 @@ mod look;
 mod manifests;
 mod open;
 mod packages;
+#[cfg(test)]
+mod panics;
 mod reach;
 mod release;
 mod repositories;

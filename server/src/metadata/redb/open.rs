@@ -5,7 +5,7 @@
 use super::batch::{Batch, Rows, Snapshot, Table, storage};
 use super::keys::Key;
 use super::rows::{InstanceRow, NumberRow};
-use super::writer::{Meter, Queue, Writer};
+use super::writer::{AbortOnPanic, Meter, Queue, Writer};
 use super::{LAST_SEEN, RedbStore, manifests};
 use crate::clock::Clock;
 use crate::metadata::{Instance, MetadataError, Result};
@@ -139,7 +139,10 @@ impl RedbStore {
         };
         let thread = std::thread::Builder::new()
             .name("metadata-writer".to_owned())
-            .spawn(move || writer.run())
+            .spawn(move || {
+                let _guard = AbortOnPanic;
+                writer.run();
+            })
             .map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
         Ok(Self { database, queue, clock, boot, meter, writer: Some(thread) })
     }

@@ -295,6 +295,22 @@ impl Writer {
     }
 }
 
+/// Ends the process when the writer's thread panics outside an operation: a server that lives on
+/// without a writer would answer every change with an error until somebody noticed.
+#[derive(Debug)]
+pub(super) struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "the metadata writer panicked; the server ends, because it cannot write"
+            );
+            std::process::abort();
+        }
+    }
+}
+
 /// Why a batch did not happen, and whether that was while committing.
 struct Failure {
     error: MetadataError,

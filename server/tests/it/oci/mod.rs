@@ -3,6 +3,7 @@
 mod access;
 mod base;
 mod blobs;
+mod chunks;
 mod manifests;
 mod paths;
 mod referrers;
