@@ -5,6 +5,7 @@
 
 mod history;
 mod random;
+pub(super) mod seeded;
 
 use super::redb::{RedbOptions, RedbStore};
 use super::*;

@@ -13,6 +13,8 @@ mod keys;
 mod manifests;
 mod open;
 mod packages;
+#[cfg(test)]
+mod powerloss;
 mod repositories;
 mod rows;
 mod tags;
