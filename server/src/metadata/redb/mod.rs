@@ -7,6 +7,8 @@
 mod batch;
 mod blobs;
 mod check;
+#[cfg(test)]
+mod damage;
 mod documents;
 mod due;
 mod keys;
@@ -37,6 +39,7 @@ use async_trait::async_trait;
 use batch::{Batch, Snapshot, storage};
 pub use open::{OpenError, RedbOptions};
 use redb::ReadableDatabase as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 use writer::{Job, Outcome, Queue, SharedDatabase, Size};
@@ -141,10 +144,16 @@ impl RedbStore {
             self.queue.ask_to_reopen();
             return Err(gone());
         };
-        let result = database
-            .begin_read()
-            .map_err(storage)
-            .and_then(|transaction| read(&Snapshot::new(transaction)));
+        // redb panics on some pages that something else has damaged, and nothing of ours is half
+        // done then: a read leaves nothing behind.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let transaction = database.begin_read().map_err(storage)?;
+            read(&Snapshot::new(transaction))
+        }));
+        let result = result.unwrap_or_else(|_| {
+            tracing::error!("reading metadata panicked; the database may be damaged");
+            Err(MetadataError::Corrupt("page"))
+        });
         if matches!(result, Err(MetadataError::Unavailable(_) | MetadataError::NoSpace)) {
             self.queue.ask_to_reopen();
         }
