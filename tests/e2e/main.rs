@@ -9,6 +9,7 @@ mod bad_input_pipe;
 mod clients;
 mod concurrency;
 mod crash;
+mod damaged;
 mod examples;
 mod full_disk;
 mod lifecycle;
