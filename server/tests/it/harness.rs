@@ -41,7 +41,7 @@ pub(crate) struct World {
     pub(crate) app: Arc<App>,
     pub(crate) router: Router,
     pub(crate) clock: Clock,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 /// What differs from one test's registry to another's.
@@ -79,24 +79,40 @@ impl World {
 
     pub(crate) async fn with(settings: Settings) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        let create_on_push = settings.create_on_push;
+        let world = Self::open(directory, settings).await;
+        world.populate(create_on_push).await;
+        world
+    }
+
+    /// The registry of a data directory, with whoever is in it.
+    pub(crate) async fn open(directory: tempfile::TempDir, settings: Settings) -> Self {
         // It stands still, so that nothing expires unless a test says so.
         let clock = Clock::manual(Timestamp(1_800_000_000_000));
         let database = directory.path().join("meta.redb");
         let metadata = RedbStore::open(&database, RedbOptions::default(), clock.clone());
-        let metadata = Arc::new(metadata.expect("a new database"));
+        let metadata = Arc::new(metadata.expect("a database"));
         let blobs = FsBlobStore::open(directory.path(), clock.clone(), SystemFiles);
-        let blobs = Arc::new(blobs.expect("a new blob store"));
+        let blobs = Arc::new(blobs.expect("a blob store"));
         let registry = Registry::new(metadata, blobs, clock.clone(), settings.limits, None);
-        registry.check_identity().await.expect("two new halves");
+        registry.check_identity().await.expect("two halves of one registry");
         let service = "standpipe".to_owned();
         let accounts = AuthSettings { service, token_seconds: 300 };
-        let auth = Authenticator::open(registry.clone(), accounts).await.expect("no accounts yet");
+        let auth = Authenticator::open(registry.clone(), accounts).await.expect("accounts");
         let app = Arc::new(App { registry, auth, http: settings.http });
         let options = RouterOptions { idle_body: settings.idle_body };
         let router = router_with(Arc::clone(&app), options);
-        let world = Self { app, router, clock, _directory: directory };
-        world.populate(settings.create_on_push).await;
-        world
+        Self { app, router, clock, directory }
+    }
+
+    /// Its data directory.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// Closes the registry, if no client is left, and gives its directory back.
+    pub(crate) fn close(self) -> tempfile::TempDir {
+        self.directory
     }
 
     async fn populate(&self, create_on_push: CreateOnPush) {

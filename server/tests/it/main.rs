@@ -4,6 +4,7 @@
 mod admin;
 mod api;
 mod faults;
+mod formats;
 mod harness;
 mod layering;
 mod oci;

@@ -1,7 +1,7 @@
 //! Numbers for random tests that are not proptest's, because what they do is decided while they run.
 //!
 //! Invariant: the same seed makes the same numbers for ever; a test prints its seed, and
-//! `STANDPIPE_SEED` repeats it. `STANDPIPE_ROUNDS` makes a run longer than CI's.
+//! `STANDPIPE_SEED` repeats it. `STANDPIPE_ROUNDS` makes a run so many times as long as CI's.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
@@ -20,9 +20,9 @@ pub(in crate::metadata) fn seed(name: &str) -> u64 {
     seed
 }
 
-/// How many rounds to run: those of `STANDPIPE_ROUNDS`, else `usual`.
+/// How many rounds to run: `usual`, times `STANDPIPE_ROUNDS` if that is set.
 pub(in crate::metadata) fn rounds(usual: u64) -> u64 {
-    number("STANDPIPE_ROUNDS").unwrap_or(usual)
+    usual * number("STANDPIPE_ROUNDS").unwrap_or(1)
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests have no configuration to take these from")]
