@@ -152,7 +152,6 @@ fn unpack(archive: &Path) -> TempDir {
 }
 
 #[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "tests have no configuration to take this from")]
 async fn a_data_directory_of_each_format_opens_with_all_that_was_in_it() {
     if std::env::var_os("STANDPIPE_MAKE_FIXTURE").is_some() {
         make_fixture().await;

@@ -10,7 +10,7 @@ use super::powerloss::disk::Disk;
 use super::{RedbOptions, RedbStore};
 use crate::clock::Clock;
 use crate::domain::{Digest, PackageId, Reference, Timestamp};
-use crate::metadata::suite::seeded::{Seeded, rounds, seed};
+use crate::metadata::suite::seeded::{Seeded, rounds, say, seed};
 use crate::metadata::suite::{Fixture, change, index};
 use crate::metadata::{
     DocumentKind, Manifest, MetadataStore, NewManifest, PackageFilter, Page, Result, Target,
@@ -251,7 +251,7 @@ async fn a_flipped_byte_in_any_page_is_never_a_wrong_manifest_nor_the_end_of_the
             total.add(whole.examine(damaged, &format!("byte {at} flipped, seed {seed}")));
         }
     }
-    eprintln!("{total:?}");
+    say(&words(total));
     assert!(total.failing > 0 && total.unharmed < total.files, "the damage was met: {total:?}");
 }
 
@@ -269,7 +269,7 @@ async fn a_file_that_was_cut_off_is_refused_or_fails_where_something_is_missing(
         damaged.truncate(end);
         total.add(whole.examine(damaged, &format!("cut off at {end}, seed {seed}")));
     }
-    eprintln!("{total:?}");
+    say(&words(total));
     assert_eq!(total.unharmed + total.changed, 0, "{total:?}");
 }
 
@@ -290,5 +290,5 @@ async fn a_file_with_another_beginning_is_refused_or_fails() {
             total.add(tally);
         }
     }
-    eprintln!("{total:?}");
+    say(&words(total));
 }

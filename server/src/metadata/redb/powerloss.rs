@@ -14,7 +14,7 @@ use super::{RedbOptions, RedbStore, is_refusal};
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use crate::metadata::suite::Fixture;
-use crate::metadata::suite::seeded::{Seeded, rounds, seed};
+use crate::metadata::suite::seeded::{Seeded, rounds, say, seed};
 use crate::metadata::{MetadataStore, Result as Answer};
 use disk::{Disk, Lie};
 use futures_util::FutureExt as _;
@@ -137,8 +137,7 @@ async fn live(
             break;
         }
     }
-    let writer = store.writer.as_ref().is_some_and(|writer| !writer.is_finished());
-    if !writer {
+    if store.writer.as_ref().is_none_or(std::thread::JoinHandle::is_finished) {
         return Err("the writer's thread has ended".to_owned());
     }
     drop(store);
@@ -245,7 +244,7 @@ async fn what_was_answered_holds_after_a_power_loss_and_what_was_not_is_whole_or
         let found = round(&mut random, image.clone(), HONEST, &mut tally).await;
         assert_eq!(found, Ok(()), "seed {seed}, round {number}, {tally:?}");
     }
-    eprintln!("{tally:?}");
+    say(&format!("{tally:?}"));
     assert!(tally.in_flight_kept < tally.in_flight, "changes in flight were lost: {tally:?}");
     assert!(tally.losses_in_recovery > 0, "power was lost in recovery: {tally:?}");
 }
@@ -295,15 +294,14 @@ async fn is_found(name: &str, trial: Trial) -> String {
 
 #[tokio::test]
 async fn a_disk_whose_syncs_do_nothing_is_found_out() {
-    eprintln!("{}", is_found("a lying disk", Trial { lie: Lie::SyncsNothing, ..HONEST }).await);
+    let trial = Trial { lie: Lie::SyncsNothing, ..HONEST };
+    say(&is_found("a lying disk", trial).await);
 }
 
 #[tokio::test]
 async fn a_disk_whose_syncs_leave_one_write_out_is_found_out() {
-    eprintln!(
-        "{}",
-        is_found("a forgetful disk", Trial { lie: Lie::ForgetsOneWrite, ..HONEST }).await
-    );
+    let trial = Trial { lie: Lie::ForgetsOneWrite, ..HONEST };
+    say(&is_found("a forgetful disk", trial).await);
 }
 
 #[tokio::test]

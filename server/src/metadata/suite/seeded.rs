@@ -10,14 +10,14 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 pub(in crate::metadata) fn seed(name: &str) -> u64 {
     let seed =
         number("STANDPIPE_SEED").unwrap_or_else(|| RandomState::new().build_hasher().finish());
-    #[expect(
-        clippy::print_stderr,
-        reason = "the test runner shows it with the failure it explains"
-    )]
-    {
-        eprintln!("{name}: repeat with STANDPIPE_SEED={seed}");
-    }
+    say(&format!("{name}: repeat with STANDPIPE_SEED={seed}"));
     seed
+}
+
+/// Tells what a run did; the test runner shows it with a failure, and with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "tests have no log")]
+pub(in crate::metadata) fn say(text: &str) {
+    eprintln!("{text}");
 }
 
 /// How many rounds to run: `usual`, times `STANDPIPE_ROUNDS` if that is set.

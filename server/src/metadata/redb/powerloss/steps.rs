@@ -36,7 +36,7 @@ pub(super) enum Step {
     ForgetDoomed(Vec<ObjectKey>),
     Mount { to: PackageId, from: PackageId, digest: Digest },
     PutDocument(Option<u64>),
-    PutManifest(PackageId, NewManifest),
+    PutManifest(PackageId, Box<NewManifest>),
     RecordPulls(Pull),
     RenewLease(PackageId, Leased, Digest),
     StartUpload(Target, UploadId),
@@ -159,11 +159,11 @@ fn image(random: &mut Seeded) -> NewManifest {
     Fixture::image(&blobs.iter().map(String::as_str).collect::<Vec<_>>(), &[])
 }
 
-fn tagged(mut manifest: NewManifest, random: &mut Seeded) -> NewManifest {
+fn tagged(mut manifest: NewManifest, random: &mut Seeded) -> Box<NewManifest> {
     if random.percent(70) {
         manifest.tags.push(tag(random));
     }
-    manifest
+    Box::new(manifest)
 }
 
 impl Step {
@@ -201,7 +201,7 @@ impl Step {
                 said(&store.put_document(&change, user, DOCUMENT, version, body).await?)
             }
             Self::PutManifest(package, new) => {
-                said(&store.put_manifest(&change, &Target::Existing(package), new).await?)
+                said(&store.put_manifest(&change, &Target::Existing(package), *new).await?)
             }
             Self::RecordPulls(pull) => said(&store.record_pulls(vec![pull]).await?),
             Self::RenewLease(package, item, digest) => {
