@@ -1,5 +1,6 @@
 //! What the server says to what it cannot take, and that nothing of it can be seen afterwards.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -336,11 +337,20 @@ async fn halves_of_different_instances_and_newer_formats_are_refused() {
     let mut newer: Value = serde_json::from_str(&text).expect("the identity is JSON");
     newer["format"] = json!(9999);
     fs::write(&identity, newer.to_string()).expect("our own folder is writable");
+    let before = blobs_and_uploads(&data);
     refuses(&Server::refused(&data, None).await, "newer");
+    assert!(blobs_and_uploads(&data) == before, "a refused start wrote something");
 
     fs::write(&identity, text).expect("our own folder is writable");
     first.server.start_again().await;
     let _ = first.raw().manifest(NAME, "latest").await.expect(200);
+}
+
+/// Files of blobs and uploads with their bytes.
+fn blobs_and_uploads(data: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let folders = ["blobs", "uploads"].map(|folder| files_below(&data.join(folder)));
+    let files = folders.into_iter().flatten();
+    files.map(|path| (path.clone(), fs::read(path).expect("our own file"))).collect()
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod clients;
 mod clock;
 mod concurrency;
 mod crash;
+mod damaged;
 mod examples;
 mod full_disk;
 mod lifecycle;

@@ -46,9 +46,9 @@ pub enum ServeError {
     /// The data directory.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The database.
+    /// The database is not for this server, or not for it alone.
     #[error(transparent)]
-    Database(#[from] OpenError),
+    Database(OpenError),
     /// The address is taken or not ours.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -73,6 +73,20 @@ pub enum ServeError {
     /// Logging.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The database cannot be read.
+    #[error(
+        "the database cannot be used; if it is damaged, restore the data directory from a backup"
+    )]
+    UnreadableDatabase(#[source] OpenError),
+}
+
+impl From<OpenError> for ServeError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::InUse(_) | OpenError::NewerFormat { .. } => Self::Database(error),
+            OpenError::Database { .. } | OpenError::Read(_) => Self::UnreadableDatabase(error),
+        }
+    }
 }
 
 /// Serves until told to stop.

@@ -6,6 +6,7 @@
 mod collection;
 mod history;
 mod random;
+pub(super) mod seeded;
 
 use super::redb::{RedbOptions, RedbStore};
 use super::*;

@@ -84,16 +84,21 @@ impl World {
 
     pub(crate) async fn with(settings: Settings) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        // It stands still, so that nothing expires unless a test says so.
-        let clock = Clock::manual(Timestamp(1_800_000_000_000));
         let create_on_push = settings.create_on_push;
-        let world = Self::open(directory, clock, settings).await;
+        let world = Self::open(directory, settings).await;
         world.populate(create_on_push).await;
         world
     }
 
-    /// Starts on a directory, empty or not.
-    async fn open(directory: tempfile::TempDir, clock: Clock, settings: Settings) -> Self {
+    /// The registry of a data directory, with whoever is in it.
+    pub(crate) async fn open(directory: tempfile::TempDir, settings: Settings) -> Self {
+        // It stands still, so that nothing expires unless a test says so.
+        let clock = Clock::manual(Timestamp(1_800_000_000_000));
+        Self::open_at(directory, clock, settings).await
+    }
+
+    /// The same with a clock of the test's.
+    async fn open_at(directory: tempfile::TempDir, clock: Clock, settings: Settings) -> Self {
         let (metadata, blobs) = disk::stores(directory.path(), &clock, settings.disk.as_ref());
         let limits = settings.limits.clone();
         let registry = Registry::new(metadata, blobs, clock.clone(), limits, None);
@@ -106,6 +111,16 @@ impl World {
         let options = RouterOptions { idle_body: settings.idle_body };
         let router = router_with(Arc::clone(&app), options);
         Self { app, router, clock, settings, directory }
+    }
+
+    /// Its data directory.
+    pub(crate) fn directory(&self) -> &std::path::Path {
+        self.directory.path()
+    }
+
+    /// Closes the registry, if no client is left, and gives its directory back.
+    pub(crate) fn close(self) -> tempfile::TempDir {
+        self.directory
     }
 
     async fn populate(&self, create_on_push: CreateOnPush) {

@@ -7,6 +7,7 @@ mod broken_disk;
 mod broken_off;
 mod clock;
 mod faults;
+mod formats;
 mod harness;
 mod layering;
 mod oci;

@@ -12,6 +12,8 @@ mod check;
 mod circles;
 mod collect;
 mod copy;
+#[cfg(test)]
+mod damage;
 mod documents;
 mod due;
 mod fans;
@@ -22,6 +24,8 @@ mod open;
 mod packages;
 #[cfg(test)]
 mod panics;
+#[cfg(test)]
+mod powerloss;
 mod reach;
 mod release;
 mod repositories;
@@ -51,6 +55,7 @@ use async_trait::async_trait;
 use batch::{Batch, Snapshot, storage};
 pub use open::{OpenError, RedbOptions};
 use redb::ReadableDatabase as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -162,10 +167,16 @@ impl RedbStore {
             self.queue.ask_to_reopen();
             return Err(gone());
         };
-        let result = database
-            .begin_read()
-            .map_err(storage)
-            .and_then(|transaction| read(&Snapshot::new(transaction)));
+        // redb panics on some pages that something else has damaged, and nothing of ours is half
+        // done then: a read leaves nothing behind.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let transaction = database.begin_read().map_err(storage)?;
+            read(&Snapshot::new(transaction))
+        }));
+        let result = result.unwrap_or_else(|_| {
+            tracing::error!("reading metadata panicked; the database may be damaged");
+            Err(MetadataError::Corrupt("page"))
+        });
         if matches!(result, Err(MetadataError::Unavailable(_) | MetadataError::NoSpace)) {
             self.queue.ask_to_reopen();
         }

@@ -71,7 +71,7 @@ async fn verify_accounts(world: &World, told: &Told, what: &str) {
     }
     let access = world.registry.readable(&admin(), &name()).await.unwrap();
     for digest in &told.deleted {
-        let found = world.registry.blob(&access, digest).await;
+        let found = world.registry.blob(&access, digest, Purpose::Pull).await;
         assert!(found.is_err(), "{what}: a blob that was deleted is back");
     }
 }

@@ -94,7 +94,7 @@ impl World {
     pub(crate) async fn restart(self, clock: Clock) -> Self {
         let Self { app, router, settings, directory, .. } = self;
         drop((app, router));
-        let world = Self::open(directory, clock, settings).await;
+        let world = Self::open_at(directory, clock, settings).await;
         world.app.registry.recover_uploads().await.expect("settled");
         world.app.registry.sweep().await.expect("swept");
         world
