@@ -11,11 +11,16 @@ const WORLD: World = {
     let mut world = World::EMPTY;
     world.contents[FIRST.index()] = Content::of(&[BLOB]);
     world.contents[SECOND.index()] = Content::of(&[OTHER_BLOB]);
-    world.scripts = [
-        &[Step::Push(BLOB), Step::Put { manifest: FIRST, tag: Some(0) }],
-        &[Step::Push(OTHER_BLOB), Step::Put { manifest: SECOND, tag: Some(1) }],
-    ];
+    world.scripts = [&[Step::Push(BLOB), Step::Put { manifest: FIRST, tag: Some(0) }], &[]];
     world.disk = true;
+    world.prepare = |world, state| {
+        state.stored(BLOB);
+        state.stored(OTHER_BLOB);
+        for (tag, manifest) in [(0, FIRST), (1, SECOND)] {
+            world.write_manifest(state, 0, manifest);
+            world.point(state, 0, tag, manifest);
+        }
+    };
     world.budget.tag_deletes = 1;
     world.budget.retries = 1;
     world.budget.backups = 1;

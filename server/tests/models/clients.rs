@@ -39,8 +39,15 @@ impl World {
                 if self.is(Variant::CommitBeforeSync) {
                     self.finish_upload(state, one, *blob, object, package);
                 } else {
-                    state.objects[usize::from(object)].file = File::Synced;
+                    let file = &mut state.objects[usize::from(object)].file;
+                    if *file == File::Unsynced {
+                        *file = File::Synced;
+                    }
                     state.clients[at].stage = Stage::Synced { object, package };
+                    if state.is_safe_from_crashes() {
+                        // Nobody can tell when it was synced.
+                        self.finish_upload(state, one, *blob, object, package);
+                    }
                 }
             }
             (Stage::Synced { object, package }, Some(Step::Push(blob))) => {

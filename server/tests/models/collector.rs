@@ -106,15 +106,17 @@ impl World {
         let rows = &mut state.packages[usize::from(package)];
         rows.rows[manifest.index()] = None;
         rows.due.remove(manifest);
-        if self.paged {
-            if !self.is(Variant::FanForgotten) {
-                rows.fans.add(manifest);
-            }
-        } else {
+        if !self.paged {
             while self.take_edge(state, package, manifest) {}
+            self.leave_referrers(state, package, manifest);
+        } else if !self.is(Variant::FanForgotten) {
+            rows.fans.add(manifest);
         }
+    }
+
+    fn leave_referrers(&self, state: &mut State, package: u8, subject: Item) {
         for referrer in Item::manifests() {
-            if self.content(referrer).subject == Some(manifest)
+            if self.content(referrer).subject == Some(subject)
                 && !self.is(Variant::ReferrerForgotten)
             {
                 self.lost_holder(state, package, referrer);
@@ -172,21 +174,21 @@ impl World {
         }
     }
 
-    /// One page of edges of a manifest whose row is gone; the fan ends with the last.
+    /// One page of a manifest whose row is gone: an edge, and with the last page its referrers.
     pub(crate) fn fan_page(&self, state: &mut State, package: u8, manifest: Item) {
-        self.take_edge(state, package, manifest);
-        let rows = &mut state.packages[usize::from(package)];
-        if rows.edges[manifest.index()].is_empty() {
-            rows.fans.remove(manifest);
+        if !self.take_edge(state, package, manifest) {
+            state.packages[usize::from(package)].fans.remove(manifest);
+            self.leave_referrers(state, package, manifest);
         }
     }
 
     pub(crate) fn removal_page(&self, state: &mut State, package: u8) {
-        state.packages[usize::from(package)].removal = Some(Removal::Begun);
-        self.take_page(state, package);
-        for item in Item::all() {
-            state.forget_promises(package, item);
+        let rows = &mut state.packages[usize::from(package)];
+        rows.removal = Some(Removal::Begun);
+        if rows.is_going() {
+            Item::all().for_each(|item| state.forget_promises(package, item));
         }
+        self.take_page(state, package);
     }
 
     /// One page of a package that goes: tags and history, then manifests, then links, then itself.
@@ -213,7 +215,7 @@ impl World {
             self.take_link(state, package, blob);
             return;
         }
-        if rows.is_going() {
+        if rows.removal == Some(Removal::Begun) {
             rows.removal = Some(Removal::Done);
         }
     }

@@ -22,9 +22,7 @@ const INDEXES: World = {
         &[Step::Head { manifest: FIRST, there: 1 }, Step::Put { manifest: FIRST, tag: Some(0) }],
     ];
     world.prepare = |world, state| {
-        state.blobs[0] = Some(0);
-        state.packages[0].lease(BLOB);
-        state.packages[0].rows[BLOB.index()] = Some(super::rows::Row::FRESH);
+        state.stored(BLOB);
         world.write_manifest(state, 0, FIRST);
         world.write_manifest(state, 0, SECOND);
         world.point(state, 0, 0, SECOND);

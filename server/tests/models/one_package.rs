@@ -3,7 +3,7 @@
 
 use super::check::{holds, refuted};
 use super::properties::{L1, S1, S2, S4, S7};
-use super::rows::{BLOB, Doomed, FIRST, File, Object, Stage, State};
+use super::rows::{BLOB, Budget, Doomed, FIRST, File, Object, Stage, State};
 use super::variant::Variant;
 use super::world::{Content, Step, World};
 
@@ -11,15 +11,22 @@ const IMAGE: Content = Content::of(&[BLOB]);
 
 const PUSH: &[Step] = &[Step::Push(BLOB), Step::Put { manifest: FIRST, tag: Some(0) }];
 
+/// Somebody pushes again.
+const CALM: World = World {
+    budget: Budget { retries: 1, tag_deletes: 1, blob_deletes: 1, ..World::EMPTY.budget },
+    ..WORLD
+};
+
+/// The power goes.
+const CRASHING: World =
+    World { budget: Budget { crashes: 1, tag_deletes: 1, ..World::EMPTY.budget }, ..WORLD };
+
 const WORLD: World = {
     let mut world = World::EMPTY;
     world.contents[FIRST.index()] = IMAGE;
     world.scripts = [PUSH, PUSH];
     world.interchangeable = true;
-    world.budget.retries = 1;
     world.disk = true;
-    world.budget.tag_deletes = 1;
-    world.budget.crashes = 1;
     world.witnesses = &[
         ("both clients have pushed", |_, state| {
             state.clients.iter().all(|one| one.stage == Stage::Done)
@@ -44,21 +51,26 @@ fn is_empty(state: &State) -> bool {
 
 #[test]
 fn two_clients_on_one_package_lose_nothing() {
-    holds("one package", WORLD);
+    holds("one package", CALM);
+}
+
+#[test]
+fn a_crash_under_two_clients_loses_nothing() {
+    holds("one package, crash", CRASHING);
 }
 
 #[test]
 fn wrong_variants_on_one_package_are_refuted() {
-    refuted(WORLD, Variant::CollectorDecidesEarlier, S1);
-    refuted(WORLD, Variant::ObjectNamedByDigest, S2);
-    refuted(WORLD, Variant::ObjectNamedByDigest, S7);
-    refuted(WORLD, Variant::PutChecksEarlier, S1);
-    refuted(WORLD, Variant::UnlinkBeforeCommit, S2);
-    refuted(WORLD, Variant::CommitBeforeSync, S2);
-    refuted(WORLD, Variant::HeadWithoutLease, S4);
-    refuted(WORLD, Variant::ReleaseForgetsDue, L1);
-    refuted(WORLD, Variant::UploadOntoLinkForgetsLease, S4);
-    refuted(WORLD, Variant::LastReferenceGivesNoLease, S4);
-    refuted(WORLD, Variant::SweepTakesUploads, S2);
-    refuted(WORLD, Variant::LoserForgotten, L1);
+    refuted(CALM, Variant::CollectorDecidesEarlier, S1);
+    refuted(CALM, Variant::ObjectNamedByDigest, S2);
+    refuted(CALM, Variant::ObjectNamedByDigest, S7);
+    refuted(CALM, Variant::PutChecksEarlier, S1);
+    refuted(CALM, Variant::UnlinkBeforeCommit, S2);
+    refuted(CRASHING, Variant::CommitBeforeSync, S2);
+    refuted(CALM, Variant::HeadWithoutLease, S4);
+    refuted(CALM, Variant::ReleaseForgetsDue, L1);
+    refuted(CALM, Variant::UploadOntoLinkForgetsLease, S4);
+    refuted(CALM, Variant::LastReferenceGivesNoLease, S4);
+    refuted(CRASHING, Variant::SweepTakesUploads, S2);
+    refuted(CALM, Variant::LoserForgotten, L1);
 }

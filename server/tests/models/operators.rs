@@ -75,7 +75,9 @@ impl World {
     }
 
     fn untag(&self, state: &mut State, package: u8, tag: u8) {
-        let before = state.packages[usize::from(package)].tags[usize::from(tag)].take();
+        let rows = &mut state.packages[usize::from(package)];
+        rows.remembered.0 &= !(1 << tag);
+        let before = rows.tags[usize::from(tag)].take();
         if let Some(before) = before {
             self.keep(state, package, before);
         }

@@ -78,9 +78,10 @@ fn restorable(_: &World, state: &State) -> bool {
             package.kept[manifest.index()] != Some(Clock::Running)
                 || package.row(manifest).is_some()
         });
-        let waiting = package.removal == Some(Removal::Waiting(Clock::Running));
+        // A package that was deleted has its tags until its removal begins, and so when restored.
+        let whole = matches!(package.removal, None | Some(Removal::Waiting(_)));
         let mut tags = (0u8..).zip(package.tags);
-        kept && (!waiting || tags.all(|(n, tag)| !package.remembered.has(n) || tag.is_some()))
+        kept && (!whole || tags.all(|(n, tag)| !package.remembered.has(n) || tag.is_some()))
     })
 }
 
@@ -107,7 +108,9 @@ fn has_entries(world: &World, package: &Package) -> bool {
         let parent = Item::manifests()
             .any(|one| package.row(one).is_some() && world.content(one).needs.holds(item));
         // A referrer that a client has deleted is not held by its subject.
-        let subject = content.subject.is_some_and(|one| package.row(one).is_some());
+        let subject = content
+            .subject
+            .is_some_and(|one| package.row(one).is_some() || package.fans.holds(one));
         let needed = parent
             || package.is_tagged(item)
             || package.kept[item.index()].is_some()

@@ -1,7 +1,7 @@
 //! A signature (a referrer) and its subject: pushed in either order, deleted, restored.
 
 use super::check::{holds, refuted};
-use super::properties::{L1, S5};
+use super::properties::{L1, S4, S5};
 use super::rows::{BLOB, Clock, FIRST, Package, SECOND};
 use super::variant::Variant;
 use super::world::{Content, Step, World};
@@ -12,7 +12,11 @@ const WORLD: World = {
     world.contents[SECOND.index()] = Content { subject: Some(FIRST), ..Content::of(&[BLOB]) };
     world.scripts = [
         &[Step::Push(BLOB), Step::Put { manifest: FIRST, tag: Some(0) }],
-        &[Step::Push(BLOB), Step::Put { manifest: SECOND, tag: None }],
+        &[
+            Step::Head { manifest: SECOND, there: 3 },
+            Step::Push(BLOB),
+            Step::Put { manifest: SECOND, tag: None },
+        ],
     ];
     world.budget.tag_deletes = 1;
     world.budget.manifest_deletes = 1;
@@ -49,6 +53,18 @@ const WORLD: World = {
     world
 };
 
+/// The subject is large: its edges and then its referrers come in pages after its row.
+const LARGE: World = {
+    let mut world = WORLD;
+    world.paged = true;
+    world.budget.restores = 0;
+    world.witnesses = &[("a referrer waits for the last page of its subject", |_, state| {
+        let package = &state.packages[0];
+        package.fans.holds(FIRST) && is_settled(package)
+    })];
+    world
+};
+
 fn is_settled(package: &Package) -> bool {
     package.row(SECOND).is_some_and(|row| row.lease == Clock::Over) && !package.due.holds(SECOND)
 }
@@ -59,9 +75,17 @@ fn a_referrer_lives_and_falls_with_its_subject() {
 }
 
 #[test]
+fn referrers_of_a_large_subject_fall_with_its_last_page() {
+    holds("referrer of a large subject", LARGE);
+}
+
+#[test]
 fn wrong_variants_of_a_referrer_are_refuted() {
     refuted(WORLD, Variant::ReviewIgnoresSubject, S5);
     refuted(WORLD, Variant::ReferrerForgotten, L1);
     refuted(WORLD, Variant::SubjectHoldsDeletedReferrers, L1);
+    refuted(WORLD, Variant::HiddenSubjectHoldsNothing, S4);
     refuted(WORLD, Variant::RestoreForgetsDue, L1);
+    refuted(LARGE, Variant::GoingSubjectHoldsNothing, S4);
+    refuted(LARGE, Variant::ReferrerForgotten, L1);
 }

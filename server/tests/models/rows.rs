@@ -111,7 +111,7 @@ pub(crate) struct Package {
     /// The name leads to this id.
     pub(crate) live: bool,
     pub(crate) removal: Option<Removal>,
-    /// The tags it had when it was deleted; for the oracle.
+    /// The tags it had when it was deleted, and that nobody has deleted since; for the oracle.
     pub(crate) remembered: Set,
     pub(crate) rows: [Option<Row>; ITEMS],
     /// For each manifest what it has edges to.
@@ -147,7 +147,7 @@ impl Package {
 
     /// Its content is being taken away.
     pub(crate) fn is_going(&self) -> bool {
-        self.removal == Some(Removal::Begun)
+        self.removal == Some(Removal::Begun) && !self.live
     }
 
     /// Gives an item a fresh lease and the due entry that belongs to it.
@@ -259,6 +259,16 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// To begin with: a blob that the first package has.
+    pub(crate) fn stored(&mut self, blob: Item) {
+        let object = self.next_object;
+        self.next_object += 1;
+        self.objects[usize::from(object)].file = File::Synced;
+        self.blobs[blob.index()] = Some(object);
+        self.packages[0].rows[blob.index()] = Some(Row::FRESH);
+        self.packages[0].due.add(blob);
+    }
+
     /// Nobody can rely any more on what they were told about an item.
     pub(crate) fn forget_promises(&mut self, package: u8, item: Item) {
         for client in &mut self.clients {
@@ -269,6 +279,11 @@ impl State {
     pub(crate) fn linked_elsewhere(&self, package: u8, item: Item) -> bool {
         let mut others = (0u8..).zip(&self.packages).filter(|(id, _)| *id != package);
         others.any(|(_, other)| other.row(item).is_some())
+    }
+
+    /// Whether all crashes, and their consequences, are over.
+    pub(crate) fn is_safe_from_crashes(&self) -> bool {
+        self.budget.crashes == 0 && !self.unswept
     }
 
     /// Whether an upload in progress writes to an object.

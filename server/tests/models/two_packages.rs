@@ -21,7 +21,7 @@ const WORLD: World = {
     world.disk = true;
     world.prepare = |_, state| state.packages[1].live = true;
     world.budget.tag_deletes = 2;
-    world.budget.retries = 1;
+    world.budget.blob_deletes = 1;
     world.witnesses = &[
         ("a mount needs no upload", |_, state| {
             state.clients[1].stage == Stage::Done && state.next_object == 1

@@ -60,6 +60,10 @@ pub(crate) enum Variant {
     ReferrerForgotten,
     /// A subject also holds referrers that a client has deleted.
     SubjectHoldsDeletedReferrers,
+    /// A subject that a client has deleted, and may restore, holds nothing.
+    HiddenSubjectHoldsNothing,
+    /// A subject that is being removed in pages no longer holds the referrers that are to come.
+    GoingSubjectHoldsNothing,
     /// Showing a hidden manifest again removes its due entry.
     RestoreForgetsDue,
 

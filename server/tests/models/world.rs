@@ -112,12 +112,18 @@ impl World {
             || self.has_subject(state, package, item)
     }
 
-    /// Whether a referrer's subject is there and holds it.
+    /// Whether a referrer's subject holds it: it is there, hidden or not, or its last pages are
+    /// still to come. A referrer that a client has deleted is not held.
     pub(crate) fn has_subject(&self, state: &State, package: u8, item: Item) -> bool {
         let rows = &state.packages[usize::from(package)];
-        let subject = self.content(item).subject;
-        subject.is_some_and(|subject| rows.row(subject).is_some())
-            && (rows.visible(item) || self.is(Variant::SubjectHoldsDeletedReferrers))
+        let Some(subject) = self.content(item).subject else { return false };
+        let there = if self.is(Variant::HiddenSubjectHoldsNothing) {
+            rows.visible(subject)
+        } else {
+            rows.row(subject).is_some()
+        };
+        let going = rows.fans.holds(subject) && !self.is(Variant::GoingSubjectHoldsNothing);
+        (there || going) && (rows.visible(item) || self.is(Variant::SubjectHoldsDeletedReferrers))
     }
 }
 
@@ -283,7 +289,13 @@ fn pass(state: &mut State, action: Action) {
 
 fn unlink(state: &mut State, object: u8) {
     state.misused |= state.blobs.contains(&Some(object));
-    state.objects[usize::from(object)].file = File::Absent;
+    let safe = state.is_safe_from_crashes();
+    let freed = &mut state.objects[usize::from(object)];
+    freed.file = File::Absent;
+    if safe {
+        // Nobody can tell when its row went.
+        freed.doomed = None;
+    }
 }
 
 impl World {
