@@ -14,8 +14,9 @@ pub(crate) fn holds(name: &str, world: World) {
     let checker = world.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     println!("{name}: {} states in {:?}", checker.unique_state_count(), began.elapsed());
     let found = checker.discoveries();
-    for broken in properties::always().iter().filter_map(|one| found.get(one.name)) {
-        panic!("{name}: after {:#?}", broken.clone().into_actions());
+    for property in properties::always() {
+        let broken = found.get(property.name).map(|way| way.clone().into_actions());
+        assert_eq!(broken, None, "{name} breaks {}", property.name);
     }
     for (witness, _) in world.witnesses {
         assert!(found.contains_key(witness), "{name} never reaches: {witness}");

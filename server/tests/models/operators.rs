@@ -21,7 +21,8 @@ impl World {
             Some(Removal::Begun) => self.is(Variant::RestoreAfterRemovalBegan),
             Some(Removal::Done) => false,
         };
-        if budget.package_restores > 0 && free && restorable {
+        let nameable = free || self.is(Variant::RestoreTakesTheName);
+        if budget.package_restores > 0 && !rows.live && nameable && restorable {
             actions.push(Action::RestorePackage(package));
         }
         // A new id is one that was never used; the wrong variant takes the old one.

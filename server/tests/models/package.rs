@@ -1,7 +1,7 @@
 //! A package is deleted, restored, or created again under its name while a client pushes to it.
 
 use super::check::{holds, refuted};
-use super::properties::{K, L1, S4};
+use super::properties::{K, L1, N, S4};
 use super::rows::{BLOB, FIRST, Removal, Stage};
 use super::variant::Variant;
 use super::world::{Content, Step, World};
@@ -14,10 +14,10 @@ const WORLD: World = {
     world.interchangeable = true;
     world.names = [0, 0];
     world.disk = true;
+    world.budget.tag_deletes = 1;
     world.budget.package_deletes = 1;
     world.budget.package_restores = 1;
     world.budget.package_creates = 1;
-    world.budget.retries = 1;
     world.witnesses = &[
         ("a deleted package comes back with its tag", |_, state| {
             let package = &state.packages[0];
@@ -51,5 +51,6 @@ fn wrong_variants_of_packages_are_refuted() {
     refuted(WORLD, Variant::PackageFreedAtOnce, K);
     refuted(WORLD, Variant::PackageIdUsedAgain, S4);
     refuted(WORLD, Variant::RestoreAfterRemovalBegan, K);
+    refuted(WORLD, Variant::RestoreTakesTheName, N);
     refuted(WORLD, Variant::UploadIgnoresDeletion, L1);
 }

@@ -11,6 +11,7 @@ pub(crate) const S4: &str = "S4 what a client was told is there stays for the le
 pub(crate) const S5: &str = "S5 no manifest is removed that something needs";
 pub(crate) const S7: &str = "S7 no object is written again or unlinked while named";
 pub(crate) const K: &str = "K what is inside keep can be restored";
+pub(crate) const N: &str = "N a name leads to one package";
 pub(crate) const L1: &str = "L1 all that nothing needs is due";
 pub(crate) const B1: &str = "B1 what the snapshot of a backup names can be copied";
 
@@ -26,6 +27,12 @@ pub(crate) fn always() -> Vec<Property<World>> {
         Property::always(S5, |_, state: &State| !state.took_live),
         Property::always(S7, |_, state: &State| !state.misused),
         Property::always(K, restorable),
+        Property::always(N, |world, state: &State| {
+            let live = state.packages.iter().zip(world.names).filter(|(one, _)| one.live);
+            let mut names: Vec<u8> = live.map(|(_, name)| name).collect();
+            names.dedup();
+            names.len() == state.packages.iter().filter(|one| one.live).count()
+        }),
         Property::always(L1, tracked),
         Property::always(B1, |_, state: &State| {
             let wanted = state.backup.wanted.unwrap_or_default();

@@ -86,6 +86,8 @@ pub(crate) enum Variant {
     PackageIdUsedAgain,
     /// A package can be restored while its content is being removed.
     RestoreAfterRemovalBegan,
+    /// A package can be restored although another one has its name.
+    RestoreTakesTheName,
     /// An upload is committed into the package it began in, deleted or not.
     UploadIgnoresDeletion,
 

@@ -55,7 +55,7 @@ pub(crate) struct World {
     pub(crate) paged: bool,
     pub(crate) budget: Budget,
     /// Changes the empty state into the one to begin with.
-    pub(crate) prepare: fn(&World, &mut State),
+    pub(crate) prepare: fn(&Self, &mut State),
     pub(crate) witnesses: &'static [Witness],
     /// Look for this property only; the first state that breaks it is then the nearest one.
     pub(crate) only: Option<&'static str>,
@@ -302,8 +302,9 @@ impl World {
     /// Makes one state of those that differ in nothing that matters.
     fn settle(&self, state: &mut State) {
         let last = *state;
-        // A lease under a holder is not followed: whoever loses the last holder gets a fresh one,
-        // and until then the worst is assumed, that it is over.
+        // A lease under a holder is not followed. Whoever loses the last holder gets a fresh one,
+        // and until then the worst is assumed: it has ended long ago, and a client has just been
+        // told again that the item is there.
         for (id, package) in (0u8..).zip(last.packages) {
             for item in Item::all().filter(|one| package.row(*one).is_some()) {
                 let rows = &mut state.packages[usize::from(id)].rows;
