@@ -83,7 +83,9 @@ pub enum ServeError {
 impl From<OpenError> for ServeError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::InUse(_) | OpenError::NewerFormat { .. } => Self::Database(error),
+            OpenError::Empty(_) | OpenError::InUse(_) | OpenError::NewerFormat { .. } => {
+                Self::Database(error)
+            }
             OpenError::Database { .. } | OpenError::Read(_) => Self::UnreadableDatabase(error),
         }
     }

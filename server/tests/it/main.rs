@@ -13,6 +13,7 @@ mod layering;
 mod oci;
 mod ops;
 mod panics;
+mod rows;
 mod serve;
 mod slow_disk;
 mod token;
