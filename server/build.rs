@@ -2,6 +2,7 @@
 //! when the tests run (`src/mutants.rs`). Without the variable
 //! this does nothing, and `cfg!(mutant = "…")` is false everywhere.
 
+#[expect(clippy::disallowed_methods, reason = "a build script is told by the environment")]
 fn main() {
     println!("cargo:rerun-if-env-changed=STANDPIPE_MUTANT");
     println!("cargo:rustc-check-cfg=cfg(mutant, values(any()))");
