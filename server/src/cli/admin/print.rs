@@ -25,7 +25,7 @@ pub(super) fn table(
     }
     let mut rows = vec![columns.iter().map(|column| column.to_uppercase()).collect::<Vec<_>>()];
     for item in &items {
-        rows.push(columns.iter().map(|column| cell(&item[*column])).collect());
+        rows.push(columns.iter().map(|column| printable(&item[*column])).collect());
     }
     let widths: Vec<usize> = (0..columns.len())
         .map(|index| rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0))
@@ -78,7 +78,7 @@ fn json(out: &mut impl Write, value: &Value) -> Result<(), AdminError> {
 
 fn flatten(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     let Value::Object(fields) = value else {
-        lines.push((prefix.to_owned(), cell(value)));
+        lines.push((prefix.to_owned(), printable(value)));
         return;
     };
     for (key, value) in fields {
@@ -87,8 +87,8 @@ fn flatten(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     }
 }
 
-/// A value in one cell. Control characters could act on the terminal, so they are shown instead.
-fn cell(value: &Value) -> String {
+/// A value as text. Control characters could act on the terminal, so they are shown instead.
+pub(super) fn printable(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

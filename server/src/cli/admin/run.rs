@@ -14,10 +14,10 @@ use std::io::{Read, Write};
 const LONGEST_PASSWORD: u64 = 8 << 10;
 
 /// A command on its way.
-struct Session<'a, O> {
-    client: Client,
-    form: Form,
-    out: &'a mut O,
+pub(super) struct Session<'a, O> {
+    pub(super) client: Client,
+    pub(super) form: Form,
+    pub(super) out: &'a mut O,
 }
 
 /// Runs a command.
@@ -42,6 +42,8 @@ pub(super) async fn run<O: Write>(
         }
         Command::Token(command) => session.token(command).await,
         Command::User(command) => session.user(command, input).await,
+        Command::Verify(command) => session.verify(&command).await,
+        Command::Backup(command) => session.backup(&command).await,
     }
 }
 

@@ -30,6 +30,19 @@ struct Findings {
     removing: BTreeSet<u64>,
 }
 
+impl Findings {
+    /// Turns a row that cannot be read into a finding.
+    fn unless_unreadable<T>(&mut self, table: Table, read: Result<T>) -> Result<Option<T>> {
+        match read {
+            Err(MetadataError::Corrupt(what)) => {
+                self.words.push(format!("a row of {table:?} leads to a damaged {what}"));
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+}
+
 /// Checks every relation between rows.
 pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     let mut found = Findings::default();
@@ -44,13 +57,16 @@ pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     Ok(found.words)
 }
 
+/// Visits the rows of a table. One that cannot be read is a finding and does not hide the others.
 fn each(
     rows: &Snapshot,
     table: Table,
-    visit: &mut dyn FnMut(KeyReader<'_>, &[u8]) -> Result<()>,
+    found: &mut Findings,
+    visit: &mut dyn FnMut(&mut Findings, KeyReader<'_>, &[u8]) -> Result<()>,
 ) -> Result<()> {
     rows.prefix(table, &Key::new(), None, &mut |key, value| {
-        visit(KeyReader(key), value)?;
+        let visited = visit(found, KeyReader(key), value);
+        found.unless_unreadable(table, visited)?;
         Ok(Walk::Continue)
     })
 }
@@ -64,7 +80,7 @@ fn digest(reader: &mut KeyReader<'_>) -> Result<Digest> {
 }
 
 fn all_packages(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Package, &mut |mut key, value| {
+    each(rows, Table::Package, found, &mut |found, mut key, value| {
         let id = number(&mut key)?;
         let row = PackageRow::decode(value)?;
         found.owners.insert(id, row.workspace);
@@ -91,7 +107,7 @@ fn all_packages(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Blob, &mut |mut key, value| {
+    each(rows, Table::Blob, found, &mut |found, mut key, value| {
         let (workspace, digest) = (number(&mut key)?, digest(&mut key)?);
         let row = BlobRow::decode(value)?;
         found.workspaces.entry(workspace).or_default().blob_bytes += row.size;
@@ -104,7 +120,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Doomed, &mut |key, value| {
+    each(rows, Table::Doomed, found, &mut |found, key, value| {
         let row = DoomedRow::decode(value)?;
         found.workspaces.entry(row.workspace).or_default().doomed_bytes += row.size;
         if !rows.has(Table::Purge, &Key::new().number(row.when).raw(key.0))? {
@@ -115,7 +131,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Holder, &mut |mut key, _| {
+    each(rows, Table::Holder, found, &mut |found, mut key, _| {
         let (workspace, digest) = (number(&mut key)?, digest(&mut key)?);
         let package = number(&mut key)?;
         let link = blobs::link_key(PackageId(package), &digest);
@@ -124,7 +140,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Object, &mut |key, value| {
+    each(rows, Table::Object, found, &mut |found, key, value| {
         let row = ObjectRow::decode(value)?;
         let blob = blobs::blob_row(rows, WorkspaceId(row.workspace), &row.digest.read()?)?;
         if blob.is_none_or(|blob| blob.object[..] != *key.0) {
@@ -135,7 +151,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn links(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Link, &mut |mut key, _| {
+    each(rows, Table::Link, found, &mut |found, mut key, _| {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let Some(workspace) = found.owners.get(&package).copied() else {
             found.words.push(format!("a link of the missing package {package}"));
@@ -170,7 +186,7 @@ fn links(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn all_manifests(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Manifest, &mut |mut key, value| {
+    each(rows, Table::Manifest, found, &mut |found, mut key, value| {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let row = ManifestRow::decode(value)?;
         let workspace = found.owners.get(&package).copied().unwrap_or(0);
@@ -225,7 +241,7 @@ fn all_manifests(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 
 fn edges(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     for (table, what) in [(Table::Edge, "an edge"), (Table::Referrer, "a referrer row")] {
-        each(rows, table, &mut |mut key, _| {
+        each(rows, table, found, &mut |found, mut key, _| {
             let (package, _) = (number(&mut key)?, digest(&mut key)?);
             let parent = digest(&mut key)?;
             let own = Key::new().number(package).digest(&parent);
@@ -241,7 +257,7 @@ fn edges(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Kept, &mut |mut key, _| {
+    each(rows, Table::Kept, found, &mut |found, mut key, _| {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let tag = key.text().and_then(|tag| tag.parse::<Tag>().ok());
         let tag = tag.ok_or(MetadataError::Corrupt("kept"))?;
@@ -260,7 +276,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Fan, &mut |mut key, _| {
+    each(rows, Table::Fan, found, &mut |found, mut key, _| {
         let (package, digest) = (PackageId(number(&mut key)?), digest(&mut key)?);
         if !found.removing.contains(&package.0)
             && !rows.has(Table::DueOf, &Item::Fan(package, digest).key())?
@@ -269,7 +285,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Tag, &mut |mut key, value| {
+    each(rows, Table::Tag, found, &mut |found, mut key, value| {
         let package = number(&mut key)?;
         if found.removing.contains(&package) {
             return Ok(());
@@ -285,7 +301,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Tagged, &mut |mut key, _| {
+    each(rows, Table::Tagged, found, &mut |found, mut key, _| {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let tag = key.text().ok_or(MetadataError::Corrupt("tagged"))?;
         let value: Option<TagValue> =
@@ -300,7 +316,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn all_due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Due, &mut |mut key, _| {
+    each(rows, Table::Due, found, &mut |found, mut key, _| {
         let time = number(&mut key)?;
         let reverse: Option<DueRow> = rows.row(Table::DueOf, &Key::new().raw(key.0))?;
         if reverse.map(|row| row.time) != Some(time) {
@@ -308,7 +324,7 @@ fn all_due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Upload, &mut |key, _| {
+    each(rows, Table::Upload, found, &mut |found, key, _| {
         if !rows.has(Table::DueOf, &Key::new().byte(5).raw(key.0))? {
             found.words.push("an upload that is never due".to_owned());
         }
@@ -317,16 +333,22 @@ fn all_due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn totals(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    for (id, counted) in &found.workspaces {
-        let stored = usage::workspace_row(rows, WorkspaceId(*id))?;
-        if stored != *counted {
-            found.words.push(format!("workspace {id}: stored {stored:?}, counted {counted:?}"));
+    for (id, counted) in std::mem::take(&mut found.workspaces) {
+        let stored = usage::workspace_row(rows, WorkspaceId(id));
+        match found.unless_unreadable(Table::WorkspaceUsage, stored)? {
+            Some(stored) if stored != counted => {
+                found.words.push(format!("workspace {id}: stored {stored:?}, counted {counted:?}"));
+            }
+            _ => {}
         }
     }
-    for (id, counted) in &found.packages {
-        let stored = usage::package_row(rows, PackageId(*id))?;
-        if stored != *counted {
-            found.words.push(format!("package {id}: stored {stored:?}, counted {counted:?}"));
+    for (id, counted) in std::mem::take(&mut found.packages) {
+        let stored = usage::package_row(rows, PackageId(id));
+        match found.unless_unreadable(Table::PackageUsage, stored)? {
+            Some(stored) if stored != counted => {
+                found.words.push(format!("package {id}: stored {stored:?}, counted {counted:?}"));
+            }
+            _ => {}
         }
     }
     Ok(())
