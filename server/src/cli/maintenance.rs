@@ -174,7 +174,7 @@ fn say(text: &str) {
 }
 
 async fn open(
-    config: Config,
+    mut config: Config,
     command: &'static str,
 ) -> Result<(Registry, DataDir), MaintenanceError> {
     if !config.data_dir.join("meta.redb").exists() {
@@ -186,6 +186,8 @@ async fn open(
         }
         held => held?,
     };
+    // Nothing is pushed here, and a backup is not the place for a ballast file.
+    (config.space.soft_bytes, config.space.hard_bytes, config.space.ballast_bytes) = (0, 0, 0);
     let clock = crate::clock::Clock::system();
     Ok((open_stores(&config, &held, clock).await?, held))
 }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod backup;
 mod broken_disk;
 mod broken_off;
 mod clock;
@@ -16,3 +17,4 @@ mod panics;
 mod serve;
 mod slow_disk;
 mod token;
+mod verify;

@@ -5,14 +5,14 @@
 
 use super::batch::{Rows, Snapshot, Table, Walk};
 use super::blobs;
-use super::causes::DueRow;
+use super::causes::{DueRow, FanRow, ReceiptRow};
 use super::due::Item;
 use super::keys::{Key, KeyReader};
 use super::rows::{
-    BlobRow, ManifestRow, NumberRow, PackageRow, PackageUsageRow, Row as _, TagValue,
+    BlobRow, DocumentRow, DoomedRow, HistoryValue, LinkRow, ManifestRow, NumberRow, ObjectRow,
+    PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow, WorkspaceRow,
     WorkspaceUsageRow,
 };
-use super::rows::{DoomedRow, ObjectRow};
 use super::{manifests, packages, tags, usage};
 use crate::domain::{Digest, PackageId, Tag, WorkspaceId};
 use crate::metadata::{MetadataError, Result};
@@ -54,6 +54,7 @@ pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     all_tags(rows, &mut found)?;
     all_due(rows, &mut found)?;
     totals(rows, &mut found)?;
+    the_others(rows, &mut found)?;
     Ok(found.words)
 }
 
@@ -69,6 +70,24 @@ fn each(
         found.unless_unreadable(table, visited)?;
         Ok(Walk::Continue)
     })
+}
+
+/// Rows whose content no relation above looks at can at least be read.
+fn the_others(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    readable::<DocumentRow>(rows, Table::Document, found)?;
+    readable::<WorkspaceRow>(rows, Table::Workspace, found)?;
+    readable::<RepositoryRow>(rows, Table::Repository, found)?;
+    readable::<LinkRow>(rows, Table::Link, found)?;
+    readable::<HistoryValue>(rows, Table::History, found)?;
+    readable::<UploadRow>(rows, Table::Upload, found)?;
+    readable::<DueRow>(rows, Table::DueOf, found)?;
+    readable::<FanRow>(rows, Table::Fan, found)?;
+    readable::<ReceiptRow>(rows, Table::Receipt, found)?;
+    readable::<PullsRow>(rows, Table::Pull, found)
+}
+
+fn readable<R: Row>(rows: &Snapshot, table: Table, found: &mut Findings) -> Result<()> {
+    each(rows, table, found, &mut |_, _, value| R::decode(value).map(|_| ()))
 }
 
 fn number(reader: &mut KeyReader<'_>) -> Result<u64> {
