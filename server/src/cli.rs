@@ -92,7 +92,7 @@ pub struct VerifyArgs {
     #[command(flatten)]
     settings: ServeArgs,
     /// Read at most so many bytes per second
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
     /// Go on where the last run stopped
     #[arg(long)]

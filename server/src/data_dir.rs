@@ -147,13 +147,33 @@ impl DataDir {
         accepted.map_err(|source| DataDirError::Io { path, source })
     }
 
-    /// Leaves a note about a finished backup.
+    /// Leaves a note about a backup; it makes the directory one.
     ///
     /// # Errors
     /// [`DataDirError::Io`].
     pub fn leave_note(&self, text: &str) -> Result<(), DataDirError> {
         let path = self.path.join(BACKUP_NOTE);
         std::fs::write(&path, text).map_err(|source| DataDirError::Io { path, source })
+    }
+
+    /// Whether this is a backup that no server has worked in.
+    #[must_use]
+    pub fn is_backup(&self) -> bool {
+        self.path.join(BACKUP_NOTE).exists()
+    }
+
+    /// Takes the note away, because from here on this is more than a backup.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn forget_note(&self) -> Result<(), DataDirError> {
+        let path = self.path.join(BACKUP_NOTE);
+        match std::fs::remove_file(&path) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(DataDirError::Io { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes down where the server can be reached.

@@ -14,6 +14,7 @@ mod damaged;
 mod examples;
 mod full_disk;
 mod lifecycle;
+mod maintenance;
 mod memory;
 mod protocol;
 mod quickstart;

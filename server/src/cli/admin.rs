@@ -6,6 +6,7 @@
 
 mod client;
 mod commands;
+mod maintenance;
 mod options;
 mod print;
 mod run;

@@ -16,12 +16,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How often progress is told, in bytes.
 const TELL_EVERY: u64 = 1 << 30;
 
+/// The command that a running server has no counterpart of.
+const RESTORE: &str = "restore";
+
 /// Why maintenance did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
     /// The backup.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
     /// A server runs on it.
     #[error("{0}; or use the running server: standpipe-server admin {1}")]
     InUse(DataDirError, &'static str),
@@ -92,12 +98,13 @@ pub(super) fn restore(mut config: Config, from: PathBuf) -> Result<(), Maintenan
         if to.join("meta.redb").exists() {
             return Err(MaintenanceError::NotEmpty(to));
         }
-        let (registry, held) = open(config.clone(), "restore").await?;
+        let (registry, held) = open(config.clone(), RESTORE).await?;
         registry.check_identity().await?;
         copy(&registry, &to, "restored").await?;
         drop((registry, held));
         config.data_dir = to;
-        let (restored, _held) = open(config, "restore").await?;
+        let (restored, held) = open(config, RESTORE).await?;
+        held.forget_note()?;
         let rows = restored.check_rows().await?;
         for words in &rows {
             say(&format!("wrong: {words}"));
@@ -167,18 +174,20 @@ fn say(text: &str) {
 }
 
 async fn open(
-    config: Config,
+    mut config: Config,
     command: &'static str,
 ) -> Result<(Registry, DataDir), MaintenanceError> {
     if !config.data_dir.join("meta.redb").exists() {
         return Err(MaintenanceError::Nothing(config.data_dir));
     }
     let held = match DataDir::hold(&config.data_dir) {
-        Err(error @ DataDirError::InUse { .. }) => {
+        Err(error @ DataDirError::InUse { .. }) if command != RESTORE => {
             return Err(MaintenanceError::InUse(error, command));
         }
-        held => held.map_err(ServeError::from)?,
+        held => held?,
     };
+    // Nothing is pushed here, and a backup is not the place for a ballast file.
+    (config.space.soft_bytes, config.space.hard_bytes, config.space.ballast_bytes) = (0, 0, 0);
     let clock = crate::clock::Clock::system();
     Ok((open_stores(&config, &held, clock).await?, held))
 }

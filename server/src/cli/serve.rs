@@ -115,6 +115,8 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
     let directory = DataDir::hold(&config.data_dir)?;
     let clock = Clock::system();
     let registry = open_registry(&config, &directory, clock).await?;
+    // What is pushed from here on must not be overwritten by a backup into this directory.
+    directory.forget_note()?;
     let settings = AuthSettings {
         service: config.tokens.service.clone(),
         token_seconds: config.tokens.lifetime_seconds,

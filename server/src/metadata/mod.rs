@@ -369,7 +369,7 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     /// go on meanwhile.
     async fn copy_to(&self, path: &std::path::Path) -> Result<std::sync::Arc<dyn MetadataStore>>;
 
-    /// Objects with the blobs they are, by key.
+    /// Objects with the blobs they are, by key. One whose rows contradict each other is left out.
     async fn objects(&self, after: Option<ObjectKey>, limit: usize) -> Result<Vec<StoredObject>>;
 
     /// Marks an object as damaged or sound. `false` if no blob names it any more.

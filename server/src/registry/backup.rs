@@ -1,27 +1,34 @@
 //! Backup and restoring: a consistent copy of the whole data directory while pushes run.
 //!
 //! Invariant: the copy is a data directory by itself. Objects are copied after a snapshot of the rows
-//! was taken, and while the copy runs a pin, renewed like a heartbeat, keeps the collector from
-//! removing any object that the snapshot names. The database gets its name only when every object is
-//! there, so a copy that was cut off is not taken for one, and an earlier copy in the same place stays
-//! whole until then. Objects that are there already are not copied again.
+//! was taken, and while the copy runs a pin, renewed like a heartbeat however long one object takes,
+//! keeps the collector from removing any object that the snapshot names. The database gets its name
+//! only when every object is there, so a copy that was cut off is not taken for one, and an earlier
+//! copy in the same place stays whole until then. Objects that are there already are not copied again.
+//! A directory that a server has worked in is never a place for a backup: its database would be
+//! replaced by an older one.
 
 use super::access::InstanceAdmin;
-use super::{Registry, RegistryError, Result};
+use super::{Registry, RegistryError, Result, verify};
 use crate::blobs::fs::FsBlobStore;
 use crate::blobs::fs::files::SystemFiles;
-use crate::blobs::{BlobError, BlobStore as _};
-use crate::clock::Stopwatch;
+use crate::blobs::hasher::Hasher;
+use crate::blobs::{BlobError, BlobStore as _, ByteStream};
 use crate::data_dir::{DataDir, DataDirError};
-use crate::domain::ObjectKey;
-use crate::metadata::{MetadataStore, StoredObject};
+use crate::domain::{Change, Digest, ObjectKey, Timestamp};
+use crate::metadata::redb::{RedbOptions, RedbStore};
+use crate::metadata::{DocumentKind, MetadataStore, StoredObject};
+use futures_util::StreamExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How long a pin holds without being renewed, and how often it is renewed.
 const PIN: Duration = Duration::from_secs(600);
 const RENEW: Duration = Duration::from_secs(60);
+/// How often it is asked whether it is time to.
+const TICK: Duration = Duration::from_secs(1);
 /// Objects read from the rows at once.
 const PAGE: usize = 500;
 
@@ -37,8 +44,11 @@ pub enum BackupError {
     /// It holds the backup of something else.
     #[error("{0} holds the data of another instance; choose another directory")]
     OtherInstance(PathBuf),
+    /// A server has worked in it.
+    #[error("{0} is the data directory of a server and not a backup; choose another directory")]
+    NoBackup(PathBuf),
     /// Writing there failed.
-    #[error("writing the backup failed")]
+    #[error("writing the backup failed: {0}")]
     Write(#[source] BlobError),
     /// This server's storage failed.
     #[error(transparent)]
@@ -73,8 +83,21 @@ pub struct Backup {
 /// The backup that runs or ran last.
 #[derive(Debug, Default)]
 pub(super) struct BackupState {
-    running: tokio::sync::Mutex<()>,
+    running: AtomicBool,
     now: Mutex<Option<Backup>>,
+}
+
+/// The only backup at a time; dropping it ends that.
+#[derive(Debug)]
+pub struct BackingUp {
+    state: Arc<BackupState>,
+    backup: Backup,
+}
+
+impl Drop for BackingUp {
+    fn drop(&mut self) {
+        self.state.running.store(false, Ordering::Release);
+    }
 }
 
 impl Registry {
@@ -87,7 +110,7 @@ impl Registry {
     /// Whether a backup runs.
     #[must_use]
     pub fn is_backing_up(&self) -> bool {
-        self.backups.running.try_lock().is_err()
+        self.backups.running.load(Ordering::Acquire)
     }
 
     /// Copies everything into a directory, which is empty or has an earlier backup.
@@ -96,18 +119,45 @@ impl Registry {
     /// [`BackupError`]. An earlier backup in the same place is whole until this one is.
     pub async fn backup(
         &self,
-        _proof: InstanceAdmin,
+        proof: InstanceAdmin,
         path: &Path,
         progress: impl Fn(&Backup) + Send,
     ) -> std::result::Result<Backup, BackupError> {
-        let Ok(_running) = self.backups.running.try_lock() else { return Err(BackupError::Runs) };
-        let mut backup = Backup { path: path.to_owned(), ..Backup::default() };
-        let outcome = self.back_up(&mut backup, &progress).await;
-        if let Err(error) = &outcome {
-            backup.failure = Some(error.to_string());
+        let begun = self.begin_backup(proof, path)?;
+        self.back_up_begun(begun, progress).await
+    }
+
+    /// Takes the turn to back up. From here on [`Registry::last_backup`] tells of this one.
+    ///
+    /// # Errors
+    /// [`BackupError::Runs`].
+    pub fn begin_backup(
+        &self,
+        _proof: InstanceAdmin,
+        path: &Path,
+    ) -> std::result::Result<BackingUp, BackupError> {
+        if self.backups.running.swap(true, Ordering::AcqRel) {
+            return Err(BackupError::Runs);
         }
+        let taken = self.clock.now().0;
+        let backup = Backup { path: path.to_owned(), taken, ..Backup::default() };
         self.show_backup(&backup);
-        outcome.map(|()| backup)
+        Ok(BackingUp { state: Arc::clone(&self.backups), backup })
+    }
+
+    /// Copies everything, in the turn that was taken.
+    ///
+    /// # Errors
+    /// As [`Registry::backup`].
+    pub async fn back_up_begun(
+        &self,
+        mut begun: BackingUp,
+        progress: impl Fn(&Backup) + Send,
+    ) -> std::result::Result<Backup, BackupError> {
+        let outcome = self.back_up(&mut begun.backup, &progress).await;
+        begun.backup.failure = outcome.as_ref().err().map(ToString::to_string);
+        self.show_backup(&begun.backup);
+        outcome.map(|()| begun.backup.clone())
     }
 
     fn show_backup(&self, backup: &Backup) {
@@ -120,22 +170,33 @@ impl Registry {
         progress: &(impl Fn(&Backup) + Send),
     ) -> std::result::Result<(), BackupError> {
         let place = DataDir::hold_target(&backup.path)?;
+        if place.database().exists() && !place.is_backup() {
+            return Err(BackupError::NoBackup(backup.path.clone()));
+        }
         let store = FsBlobStore::open(place.path(), self.clock.clone(), SystemFiles)
             .map_err(BackupError::Write)?;
         self.claim(&store, place.path()).await?;
+        self.date_earlier(&place).await;
         // The pin comes before the snapshot: nothing that the snapshot names is removed from here on.
-        self.renew_pin().await?;
+        let pinned = self.pin_objects().await?;
         backup.taken = self.clock.now().0;
         let unfinished = place.fresh_database()?;
-        let rows = self.metadata.copy_to(&unfinished).await.map_err(RegistryError::from)?;
-        self.copy_objects(&*rows, &store, backup, progress).await?;
+        let copied = async {
+            let rows = self.copy_rows(&unfinished).await?;
+            self.copy_objects(&*rows, &store, backup, progress).await?;
+            Ok::<_, BackupError>(rows)
+        };
+        let rows = tokio::select! {
+            copied = copied => copied?,
+            lapsed = self.keep_pinned(pinned) => return Err(lapsed.into()),
+        };
+        backup.finished = Some(self.clock.now().0);
+        leave_note(&place, backup)?;
         place.accept_database(&unfinished)?;
         // What only an older backup named goes after the newer one is whole.
         backup.removed = prune(&*rows, &store).await?;
         drop(rows);
-        backup.finished = Some(self.clock.now().0);
-        // For people; nothing reads it.
-        place.leave_note(&serde_json::to_string_pretty(backup).unwrap_or_default())?;
+        leave_note(&place, backup)?;
         tracing::info!(
             objects = backup.objects,
             bytes = backup.bytes,
@@ -147,6 +208,20 @@ impl Registry {
         );
         Ok(())
     }
+}
+
+fn leave_note(place: &DataDir, backup: &Backup) -> std::result::Result<(), DataDirError> {
+    place.leave_note(&serde_json::to_string_pretty(backup).unwrap_or_default())
+}
+
+/// What became of one object.
+enum Copied {
+    /// It was there.
+    There,
+    /// It is there now.
+    New,
+    /// It is not as it should be here, or could not be read.
+    Lacking,
 }
 
 impl Registry {
@@ -164,8 +239,60 @@ impl Registry {
         }
     }
 
-    async fn renew_pin(&self) -> Result<()> {
-        Ok(self.metadata.pin(self.clock.now().plus(PIN)).await?)
+    /// Lets the database of an earlier backup know that time went on, so that it is not taken for one
+    /// that is older than its blobs if this backup is cut off and leaves newer objects beside it.
+    async fn date_earlier(&self, place: &DataDir) {
+        let (path, clock) = (place.database(), self.clock.clone());
+        if !path.exists() {
+            return;
+        }
+        let now = clock.now();
+        let options = RedbOptions { cache_bytes: 1 << 20 };
+        let opened =
+            tokio::task::spawn_blocking(move || RedbStore::open(&path, options, clock)).await;
+        let dated = match opened {
+            Ok(Ok(earlier)) => earlier.pin(now).await.map_err(|error| error.to_string()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        // Then the earlier backup was of no use before.
+        if let Err(error) = dated {
+            tracing::warn!(error, "the earlier backup cannot be opened; this one replaces it");
+        }
+    }
+
+    async fn pin_objects(&self) -> Result<Timestamp> {
+        let until = self.clock.now().plus(PIN);
+        self.metadata.pin(until).await?;
+        Ok(until)
+    }
+
+    /// Renews the pin for ever; returns only if that failed until it lapsed.
+    async fn keep_pinned(&self, mut until: Timestamp) -> RegistryError {
+        loop {
+            tokio::time::sleep(TICK).await;
+            let now = self.clock.now();
+            if now.plus(PIN).since(until) < RENEW {
+                continue;
+            }
+            match self.pin_objects().await {
+                Ok(renewed) => until = renewed,
+                Err(error) if now >= until => return error,
+                Err(error) => {
+                    tracing::warn!(error = %error, "the pin of a backup was not renewed yet");
+                }
+            }
+        }
+    }
+
+    /// Copies the rows. What says how far a verification of this directory is says nothing of another.
+    async fn copy_rows(&self, path: &Path) -> Result<Arc<dyn MetadataStore>> {
+        let rows = self.metadata.copy_to(path).await?;
+        let (kind, change) = (DocumentKind::Setting, Change::by_server("backup"));
+        if let Some(noted) = rows.document(kind, verify::DOCUMENT).await? {
+            rows.delete_document(&change, kind, verify::DOCUMENT, noted.version).await?;
+        }
+        Ok(rows)
     }
 
     async fn copy_objects(
@@ -175,20 +302,19 @@ impl Registry {
         backup: &mut Backup,
         progress: &(impl Fn(&Backup) + Send),
     ) -> std::result::Result<(), BackupError> {
-        let mut since_renewal = Stopwatch::start();
         let mut after = None;
         loop {
             let page = rows.objects(after, PAGE).await.map_err(RegistryError::from)?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.object);
             for object in page {
-                // One object may be large, but a pin outlasts ten times the pause between renewals,
-                // and a reader's open file outlasts its name.
-                if since_renewal.elapsed() >= RENEW {
-                    self.renew_pin().await?;
-                    since_renewal = Stopwatch::start();
+                let copied = self.copy_object(store, object).await?;
+                count(backup, &copied, object);
+                let lacking = matches!(copied, Copied::Lacking);
+                if lacking != object.damaged {
+                    let marked = rows.mark_damaged(object.object, lacking).await;
+                    marked.map_err(RegistryError::from)?;
                 }
-                self.copy_object(rows, store, object, backup).await?;
                 self.show_backup(backup);
                 progress(backup);
             }
@@ -197,44 +323,70 @@ impl Registry {
 
     async fn copy_object(
         &self,
-        rows: &dyn MetadataStore,
         store: &FsBlobStore,
         object: StoredObject,
-        backup: &mut Backup,
-    ) -> std::result::Result<(), BackupError> {
-        let StoredObject { object: key, digest, size, .. } = object;
-        backup.objects += 1;
-        backup.bytes += size;
+    ) -> std::result::Result<Copied, BackupError> {
+        let StoredObject { object: key, digest, size, damaged } = object;
         match store.object_size(key).await {
-            Ok(there) if there == size => return Ok(()),
+            // What is damaged here may be sound in an earlier copy, or may not.
+            Ok(there) if there == size && (!damaged || is_sound(store, object).await) => {
+                return Ok(Copied::There);
+            }
             Ok(_) | Err(BlobError::UnknownObject(_)) => {}
             Err(error) => return Err(BackupError::Write(error)),
         }
-        let imported = match self.blobs.read(key, 0, size).await {
-            Ok(body) => store.import(key, &digest, body).await,
-            Err(error) => Err(error),
+        // Damage here must not cost the rest of the backup; the copy knows what it lacks.
+        let error = match self.blobs.read(key, 0, size).await {
+            Ok(body) => match store.import(key, &digest, body).await {
+                Ok(_) => return Ok(Copied::New),
+                Err(error @ (BlobError::Digest { .. } | BlobError::Body(_))) => error,
+                Err(error) => return Err(BackupError::Write(error)),
+            },
+            Err(error) => error,
         };
-        match imported {
-            Ok(_) => {
-                backup.copied += 1;
-                backup.copied_bytes += size;
-                Ok(())
-            }
-            // Damage here must not cost the rest of the backup; the copy knows what it lacks.
-            Err(
-                error @ (BlobError::Digest { .. }
-                | BlobError::UnknownObject(_)
-                | BlobError::Damaged(_)
-                | BlobError::Body(_)),
-            ) => {
-                tracing::error!(object = %key, error = %error, "blob {digest} is damaged and not in the backup");
-                rows.mark_damaged(key, true).await.map_err(RegistryError::from)?;
-                backup.damaged.push(digest.to_string());
-                Ok(())
-            }
-            Err(error) => Err(BackupError::Write(error)),
+        tracing::error!(object = %key, error = %error, "blob {digest} is damaged and not in the backup");
+        let certain = matches!(
+            error,
+            BlobError::Digest { .. } | BlobError::UnknownObject(_) | BlobError::Damaged(_)
+        );
+        if certain && !damaged {
+            self.metadata.mark_damaged(key, true).await.map_err(RegistryError::from)?;
         }
+        Ok(Copied::Lacking)
     }
+}
+
+fn count(backup: &mut Backup, copied: &Copied, object: StoredObject) {
+    match copied {
+        Copied::Lacking => {
+            backup.damaged.push(object.digest.to_string());
+            return;
+        }
+        Copied::New => {
+            backup.copied += 1;
+            backup.copied_bytes += object.size;
+        }
+        Copied::There => {}
+    }
+    backup.objects += 1;
+    backup.bytes += object.size;
+}
+
+/// Whether a copy has the bytes it should have.
+async fn is_sound(store: &FsBlobStore, object: StoredObject) -> bool {
+    match store.read(object.object, 0, object.size).await {
+        Ok(body) => has_digest(body, &object.digest).await,
+        Err(_) => false,
+    }
+}
+
+async fn has_digest(mut body: ByteStream, digest: &Digest) -> bool {
+    let mut hasher = Hasher::new(digest.algorithm());
+    while let Some(piece) = body.next().await {
+        let Ok(piece) = piece else { return false };
+        hasher.update(&piece);
+    }
+    hasher.finish() == *digest
 }
 
 /// Removes objects that the copied rows do not name.

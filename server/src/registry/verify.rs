@@ -4,7 +4,8 @@
 //! content is not what it must be, is marked as damaged, and only that: to a push it is then absent,
 //! so the next push of its digest heals it; to a pull it is an error. What could not be looked at is
 //! said to be so, and is never taken for damaged. Runs beside the service, within a budget of bytes
-//! per second, and can go on where it stopped.
+//! per second, and can go on where it stopped. What cannot be read does not keep the rest from being
+//! looked at.
 
 use super::access::InstanceAdmin;
 use super::{Registry, RegistryError, Result};
@@ -12,17 +13,19 @@ use crate::blobs::BlobError;
 use crate::blobs::hasher::Hasher;
 use crate::clock::Stopwatch;
 use crate::domain::{Change, ObjectKey};
-use crate::metadata::{DocumentKind, StoredObject};
+use crate::metadata::{DocumentKind, MetadataError, StoredObject};
 use futures_util::StreamExt as _;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Objects looked at between two notes of where we are.
+/// Objects and bytes looked at between two notes of where we are.
 const PAGE: usize = 100;
+const NOTE_AFTER: u64 = 1 << 30;
 /// Most findings that are kept in words; all are counted.
 const MOST_FINDINGS: usize = 1000;
 /// Where an unfinished run is noted.
-const DOCUMENT: &str = "verification";
+pub(super) const DOCUMENT: &str = "verification";
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -104,6 +107,8 @@ pub struct Verification {
     pub wrong: u64,
     /// The first of them.
     pub findings: Vec<Finding>,
+    /// Why it could not go on to its end.
+    pub failure: Option<String>,
     /// The last object looked at.
     after: Option<uuid::Uuid>,
 }
@@ -120,8 +125,18 @@ pub struct VerifyOptions {
 /// The verification that runs or ran last.
 #[derive(Debug, Default)]
 pub(super) struct Verifier {
-    running: tokio::sync::Mutex<()>,
+    running: AtomicBool,
     now: Mutex<Option<Verification>>,
+}
+
+/// The only verification at a time; dropping it ends that.
+#[derive(Debug)]
+pub struct Verifying(Arc<Verifier>);
+
+impl Drop for Verifying {
+    fn drop(&mut self) {
+        self.0.running.store(false, Ordering::Release);
+    }
 }
 
 impl Verifier {
@@ -132,11 +147,31 @@ impl Verifier {
 }
 
 impl Verification {
-    fn find(&mut self, kind: FindingKind, what: String) {
+    fn find(&mut self, kind: FindingKind, what: &str) {
+        // The name of a strange file may be anything, and a terminal would act on some of it.
+        let harmless = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        let what: String = what.chars().map(harmless).collect();
         tracing::error!(what, "verification: {what}");
         self.wrong += 1;
         if self.findings.len() < MOST_FINDINGS {
             self.findings.push(Finding { kind, what });
+        }
+    }
+}
+
+/// Keeps to a number of bytes per second.
+struct Pace {
+    watch: Stopwatch,
+    read: u64,
+    most: Option<u64>,
+}
+
+impl Pace {
+    async fn took(&mut self, bytes: usize) {
+        self.read += u64::try_from(bytes).unwrap_or(u64::MAX);
+        if let Some(most) = self.most {
+            let due = Duration::from_secs_f64(ratio(self.read, most));
+            tokio::time::sleep(due.saturating_sub(self.watch.elapsed())).await;
         }
     }
 }
@@ -164,7 +199,7 @@ impl Registry {
     /// Whether a verification runs.
     #[must_use]
     pub fn is_verifying(&self) -> bool {
-        self.verifier.running.try_lock().is_err()
+        self.verifier.running.load(Ordering::Acquire)
     }
 
     /// Holds all rows against each other; returns what is wrong, in words.
@@ -178,36 +213,48 @@ impl Registry {
     /// Verifies everything. One run at a time.
     ///
     /// # Errors
-    /// [`RegistryError::ChangedMeanwhile`] if one runs already; those of the storage.
+    /// [`RegistryError::AlreadyRuns`]; those of the storage.
     pub async fn verify(
         &self,
-        _proof: InstanceAdmin,
+        proof: InstanceAdmin,
         options: VerifyOptions,
         progress: impl Fn(&Verification) + Send,
     ) -> Result<Verification> {
-        let running = self.verifier.running.try_lock();
-        let Ok(_running) = running else { return Err(RegistryError::AlreadyRuns("verification")) };
-        let noted = self.noted().await?.map(|(_, noted)| noted);
-        let unfinished = noted.filter(|noted| options.resume && noted.finished.is_none());
-        let resumed = unfinished.is_some();
-        let mut run = unfinished.unwrap_or_else(|| Verification {
-            started: self.clock.now().0,
-            ..Verification::default()
-        });
-        self.verifier.show(&run);
-        if !resumed {
-            for words in self.check_rows().await? {
-                run.find(FindingKind::Rows, words);
-            }
+        let begun = self.begin_verification(proof)?;
+        self.verify_begun(begun, options, progress).await
+    }
+
+    /// Takes the turn to verify. From here on [`Registry::verification`] tells of this run.
+    ///
+    /// # Errors
+    /// [`RegistryError::AlreadyRuns`].
+    pub fn begin_verification(&self, _proof: InstanceAdmin) -> Result<Verifying> {
+        if self.verifier.running.swap(true, Ordering::AcqRel) {
+            return Err(RegistryError::AlreadyRuns("verification"));
         }
-        self.verify_objects(&mut run, options, &progress).await?;
-        self.find_unnamed(&mut run).await?;
-        for name in self.blobs.strangers() {
-            run.find(FindingKind::Foreign, format!("{name} is not Standpipe's"));
-        }
-        run.finished = Some(self.clock.now().0);
-        self.note_verification(&run).await?;
+        self.verifier.show(&self.new_verification());
+        Ok(Verifying(Arc::clone(&self.verifier)))
+    }
+
+    fn new_verification(&self) -> Verification {
+        Verification { started: self.clock.now().0, ..Verification::default() }
+    }
+
+    /// Verifies everything, in the turn that was taken.
+    ///
+    /// # Errors
+    /// Those of the storage; what was looked at is noted.
+    pub async fn verify_begun(
+        &self,
+        _begun: Verifying,
+        options: VerifyOptions,
+        progress: impl Fn(&Verification) + Send,
+    ) -> Result<Verification> {
+        let mut run = self.new_verification();
+        let outcome = self.verify_all(&mut run, options, &progress).await;
+        run.failure = outcome.as_ref().err().map(ToString::to_string);
         self.verifier.show(&run);
+        outcome?;
         tracing::info!(
             objects = run.objects,
             bytes = run.bytes,
@@ -219,62 +266,104 @@ impl Registry {
         Ok(run)
     }
 
+    async fn verify_all(
+        &self,
+        run: &mut Verification,
+        options: VerifyOptions,
+        progress: &(impl Fn(&Verification) + Send),
+    ) -> Result<()> {
+        let noted = self.noted().await?.map(|(_, noted)| noted);
+        match noted.filter(|noted| options.resume && noted.finished.is_none()) {
+            Some(unfinished) => *run = unfinished,
+            None => self.verify_rows(run).await?,
+        }
+        self.verifier.show(run);
+        self.verify_objects(run, options, progress).await?;
+        self.find_unnamed(run).await?;
+        for name in self.blobs.strangers() {
+            run.find(FindingKind::Foreign, &format!("{name} is not Standpipe's"));
+        }
+        run.finished = Some(self.clock.now().0);
+        self.note_verification(run).await
+    }
+
+    async fn verify_rows(&self, run: &mut Verification) -> Result<()> {
+        match self.metadata.check().await {
+            Ok(found) => found.iter().for_each(|words| run.find(FindingKind::Rows, words)),
+            Err(MetadataError::Corrupt(what)) => {
+                run.find(FindingKind::Rows, &format!("the rows cannot be checked: damaged {what}"));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
     async fn verify_objects(
         &self,
         run: &mut Verification,
         options: VerifyOptions,
         progress: &(impl Fn(&Verification) + Send),
     ) -> Result<()> {
-        let watch = Stopwatch::start();
-        let before = run.bytes;
+        let most = options.bytes_per_second;
+        let mut pace = Pace { watch: Stopwatch::start(), read: 0, most };
+        let (before, mut noted) = (run.bytes, run.bytes);
         loop {
-            let page = self.metadata.objects(run.after.map(ObjectKey), PAGE).await?;
-            let Some(last) = page.last().map(|object| object.object) else { return Ok(()) };
+            let page = match self.metadata.objects(run.after.map(ObjectKey), PAGE).await {
+                Err(MetadataError::Corrupt(what)) => {
+                    let words = format!("not all objects can be listed: damaged {what}");
+                    run.find(FindingKind::Rows, &words);
+                    return Ok(());
+                }
+                page => page?,
+            };
+            if page.is_empty() {
+                return Ok(());
+            }
             for object in page {
-                let bytes = self.verify_object(run, object).await?;
+                self.verify_object(run, object, &mut pace).await?;
                 run.objects += 1;
-                run.bytes += bytes;
+                run.bytes = before + pace.read;
+                run.after = Some(object.object.0);
                 self.verifier.show(run);
                 progress(run);
-                if let Some(most) = options.bytes_per_second {
-                    let read = Duration::from_secs_f64(ratio(run.bytes - before, most));
-                    tokio::time::sleep(read.saturating_sub(watch.elapsed())).await;
+                if run.bytes - noted >= NOTE_AFTER {
+                    noted = run.bytes;
+                    self.note_verification(run).await?;
                 }
             }
-            run.after = Some(last.0);
             self.note_verification(run).await?;
         }
     }
 
-    async fn verify_object(&self, run: &mut Verification, object: StoredObject) -> Result<u64> {
-        let looked = self.look_at(object).await;
+    async fn verify_object(
+        &self,
+        run: &mut Verification,
+        object: StoredObject,
+        pace: &mut Pace,
+    ) -> Result<()> {
         let key = object.object;
-        match looked {
+        match self.look_at(object, pace).await {
             Looked::Sound => {
                 if object.damaged && self.metadata.mark_damaged(key, false).await? {
                     tracing::info!(object = %key, "an object that was damaged is sound again");
                 }
-                Ok(object.size)
             }
             Looked::Unreadable(why) => {
-                run.find(
-                    FindingKind::Unreadable,
-                    format!("object {key} ({}): {why}", object.digest),
-                );
-                Ok(0)
+                let what = format!("object {key} ({}): {why}", object.digest);
+                run.find(FindingKind::Unreadable, &what);
             }
             Looked::Wrong(kind, what) => {
                 // Collected or healed meanwhile: then no row names it any more.
                 if self.metadata.mark_damaged(key, true).await? {
-                    run.find(kind, what);
+                    run.find(kind, &what);
                 }
-                Ok(object.size)
             }
         }
+        Ok(())
     }
 
     /// Reads an object as a whole and holds it against its row.
-    async fn look_at(&self, object: StoredObject) -> Looked {
+    async fn look_at(&self, object: StoredObject, pace: &mut Pace) -> Looked {
         let StoredObject { object: key, digest, size, .. } = object;
         let missing = || {
             Looked::Wrong(FindingKind::Missing, format!("blob {digest}: object {key} is missing"))
@@ -296,7 +385,10 @@ impl Registry {
         let mut hasher = Hasher::new(digest.algorithm());
         while let Some(piece) = body.next().await {
             match piece {
-                Ok(piece) => hasher.update(&piece),
+                Ok(piece) => {
+                    hasher.update(&piece);
+                    pace.took(piece.len()).await;
+                }
                 Err(error) => return Looked::Unreadable(error.to_string()),
             }
         }
@@ -325,7 +417,7 @@ impl Registry {
                         Err(BlobError::UnknownObject(_))
                     );
                 if !known && !gone {
-                    run.find(FindingKind::Unnamed, format!("no row names object {key}"));
+                    run.find(FindingKind::Unnamed, &format!("no row names object {key}"));
                 }
             }
         }

@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod backup;
 mod broken_disk;
 mod broken_off;
 mod clock;
@@ -18,3 +19,4 @@ mod rows;
 mod serve;
 mod slow_disk;
 mod token;
+mod verify;

@@ -44,6 +44,9 @@ pub enum AdminError {
         #[source]
         source: reqwest::Error,
     },
+    /// Something is wrong with the server's data.
+    #[error("{0} things are wrong; see above")]
+    Wrong(u64),
 }
 
 /// A server and a login.

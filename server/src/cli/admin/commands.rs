@@ -96,6 +96,10 @@ pub(super) enum Command {
     /// Users
     #[command(subcommand)]
     User(User),
+    /// Verify everything on the running server and wait for the end; exits with 1 if something is wrong
+    Verify(super::maintenance::Verify),
+    /// Back the running server up into a directory of its own machine and wait for the end
+    Backup(super::maintenance::Backup),
 }
 
 #[derive(Subcommand, Clone, Debug)]

@@ -26,7 +26,7 @@ pub(super) fn table(
     let title = |column: &&str| column.rsplit('.').next().unwrap_or(column).to_uppercase();
     let mut rows = vec![columns.iter().map(title).collect::<Vec<_>>()];
     for item in &items {
-        rows.push(columns.iter().map(|column| cell(field(item, column))).collect());
+        rows.push(columns.iter().map(|column| printable(field(item, column))).collect());
     }
     let widths: Vec<usize> = (0..columns.len())
         .map(|index| rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0))
@@ -79,7 +79,7 @@ fn json(out: &mut impl Write, value: &Value) -> Result<(), AdminError> {
 
 fn flatten(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
     let Value::Object(fields) = value else {
-        lines.push((prefix.to_owned(), cell(value)));
+        lines.push((prefix.to_owned(), printable(value)));
         return;
     };
     for (key, value) in fields {
@@ -92,8 +92,8 @@ fn field<'a>(item: &'a Value, column: &str) -> &'a Value {
     column.split('.').fold(item, |found, name| &found[name])
 }
 
-/// A value in one cell. Control characters could act on the terminal, so they are shown instead.
-fn cell(value: &Value) -> String {
+/// A value as text. Control characters could act on the terminal, so they are shown instead.
+pub(super) fn printable(value: &Value) -> String {
     let text = match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

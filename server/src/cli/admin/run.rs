@@ -43,6 +43,8 @@ pub(super) async fn run<O: Write>(
         Command::Receipts { workspace, limit } => session.receipts(&workspace, limit).await,
         Command::Token(command) => session.token(command).await,
         Command::User(command) => session.user(command, input).await,
+        Command::Verify(command) => session.verify(&command).await,
+        Command::Backup(command) => session.backup(&command).await,
     }
 }
 

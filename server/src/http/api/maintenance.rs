@@ -44,6 +44,10 @@ pub(super) struct Verification {
     started_at: String,
     /// When it ended; `null` while it runs, or after it was stopped.
     finished_at: Option<String>,
+    /// Whether it runs now.
+    running: bool,
+    /// Why it did not come to its end.
+    failure: Option<String>,
     /// Objects looked at.
     objects: u64,
     /// Bytes read.
@@ -54,8 +58,8 @@ pub(super) struct Verification {
     findings: Vec<Finding>,
 }
 
-impl From<verify::Verification> for Verification {
-    fn from(run: verify::Verification) -> Self {
+impl Verification {
+    fn new(run: verify::Verification, running: bool) -> Self {
         let finding = |finding: verify::Finding| Finding {
             kind: finding.kind.as_str(),
             what: finding.what,
@@ -64,6 +68,8 @@ impl From<verify::Verification> for Verification {
         Self {
             started_at: time(Timestamp(run.started)),
             finished_at: run.finished.map(|at| time(Timestamp(at))),
+            running,
+            failure: run.failure,
             objects: run.objects,
             bytes: run.bytes,
             wrong: run.wrong,
@@ -74,24 +80,25 @@ impl From<verify::Verification> for Verification {
 
 /// Begins a verification in the background. Takes an administrator of the instance.
 #[utoipa::path(post, path = "/verification", tag = "maintenance", request_body = NewVerification,
-    responses((status = 202, description = "It has begun; ask for it with GET"), Refusals))]
+    responses((status = 202, description = "It has begun; ask for it with GET", body = Verification), Refusals))]
 pub(super) async fn verify(
     call: Call,
     State(app): State<Arc<App>>,
     Json(body): Json<NewVerification>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<(StatusCode, axum::Json<Verification>), ApiError> {
     let proof = app.registry.instance_admin(call.caller()).await?;
-    if app.registry.is_verifying() {
-        return Err(RegistryError::AlreadyRuns("verification").into());
+    if body.bytes_per_second == Some(0) {
+        return Err(ApiError::invalid("bytes_per_second", "at least 1, or null for no limit"));
     }
     let options = VerifyOptions { bytes_per_second: body.bytes_per_second, resume: body.resume };
+    let begun = app.registry.begin_verification(proof)?;
     let registry = app.registry.clone();
     tokio::spawn(async move {
-        if let Err(error) = registry.verify(proof, options, |_| {}).await {
+        if let Err(error) = registry.verify_begun(begun, options, |_| {}).await {
             tracing::error!(error = ?error, "verification failed: {error}");
         }
     });
-    Ok(StatusCode::ACCEPTED)
+    Ok((StatusCode::ACCEPTED, shown(&app, proof).await?))
 }
 
 /// Where the verification stands, or how the last one ended.
@@ -102,8 +109,15 @@ pub(super) async fn verification(
     State(app): State<Arc<App>>,
 ) -> Result<axum::Json<Verification>, ApiError> {
     let proof = app.registry.instance_admin(call.caller()).await?;
+    shown(&app, proof).await
+}
+
+async fn shown(app: &App, proof: InstanceAdmin) -> Result<axum::Json<Verification>, ApiError> {
+    // Asked first: a run that ends in between is then shown as running, and never as cut off.
+    let running = app.registry.is_verifying();
     let run = app.registry.verification(proof).await?;
-    run.map(|run| axum::Json(run.into())).ok_or_else(|| ApiError::not_found("verification yet"))
+    let run = run.ok_or_else(|| ApiError::not_found("verification yet"))?;
+    Ok(axum::Json(Verification::new(run, running)))
 }
 
 /// A backup to be made.
@@ -123,8 +137,10 @@ pub(super) struct Backup {
     name: String,
     /// The moment it shows (RFC 3339).
     taken_at: String,
-    /// When it was whole; `null` while it runs.
+    /// When it was whole; `null` while it runs or if it failed.
     finished_at: Option<String>,
+    /// Whether it runs now.
+    running: bool,
     /// Objects in it so far.
     objects: u64,
     /// Bytes of them.
@@ -139,13 +155,14 @@ pub(super) struct Backup {
     failure: Option<String>,
 }
 
-impl From<registry::backup::Backup> for Backup {
-    fn from(backup: registry::backup::Backup) -> Self {
+impl Backup {
+    fn new(backup: registry::backup::Backup, running: bool) -> Self {
         let name = backup.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Self {
             name,
             taken_at: time(Timestamp(backup.taken)),
             finished_at: backup.finished.map(|at| time(Timestamp(at))),
+            running,
             objects: backup.objects,
             bytes: backup.bytes,
             copied: backup.copied,
@@ -159,25 +176,23 @@ impl From<registry::backup::Backup> for Backup {
 /// Begins a backup in the background, into a directory of the server's machine. Takes an
 /// administrator of the instance and the setting `backup.directory`.
 #[utoipa::path(post, path = "/backup", tag = "maintenance", request_body = NewBackup,
-    responses((status = 202, description = "It has begun; ask for it with GET"), Refusals))]
+    responses((status = 202, description = "It has begun; ask for it with GET", body = Backup), Refusals))]
 pub(super) async fn back_up(
     call: Call,
     State(app): State<Arc<App>>,
     Json(body): Json<NewBackup>,
-) -> Result<StatusCode, ApiError> {
+) -> Result<(StatusCode, axum::Json<Backup>), ApiError> {
     let proof = app.registry.instance_admin(call.caller()).await?;
     let path = place(&app, &body.name)?;
-    if app.registry.is_backing_up() {
-        return Err(RegistryError::AlreadyRuns("backup").into());
-    }
-    tokio::spawn(run_backup(app, proof, path));
-    Ok(StatusCode::ACCEPTED)
-}
-
-async fn run_backup(app: Arc<App>, proof: InstanceAdmin, path: PathBuf) {
-    if let Err(error) = app.registry.backup(proof, &path, |_| {}).await {
-        tracing::error!(error = ?error, "the backup failed: {error}");
-    }
+    let begun = app.registry.begin_backup(proof, &path);
+    let begun = begun.map_err(|_| RegistryError::AlreadyRuns("backup"))?;
+    let registry = app.registry.clone();
+    tokio::spawn(async move {
+        if let Err(error) = registry.back_up_begun(begun, |_| {}).await {
+            tracing::error!(error = ?error, "the backup failed: {error}");
+        }
+    });
+    Ok((StatusCode::ACCEPTED, shown_backup(&app, proof)?))
 }
 
 /// The directory of a name. Nothing but a plain name, so that nobody writes elsewhere.
@@ -209,6 +224,12 @@ pub(super) async fn backup(
     State(app): State<Arc<App>>,
 ) -> Result<axum::Json<Backup>, ApiError> {
     let proof = app.registry.instance_admin(call.caller()).await?;
+    shown_backup(&app, proof)
+}
+
+fn shown_backup(app: &App, proof: InstanceAdmin) -> Result<axum::Json<Backup>, ApiError> {
+    let running = app.registry.is_backing_up();
     let backup = app.registry.last_backup(proof);
-    backup.map(|backup| axum::Json(backup.into())).ok_or_else(|| ApiError::not_found("backup yet"))
+    let backup = backup.ok_or_else(|| ApiError::not_found("backup yet"))?;
+    Ok(axum::Json(Backup::new(backup, running)))
 }

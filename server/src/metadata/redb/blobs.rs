@@ -380,7 +380,8 @@ pub(super) fn pin(batch: &mut Batch<'_>, until: Timestamp) -> Result<()> {
     batch.put(Table::Meta, &Key::new().text("pinned_until"), &NumberRow(until.0))
 }
 
-/// Objects in the order of their keys, with the blobs they are.
+/// Objects in the order of their keys, with the blobs they are. One whose rows do not lead to a blob
+/// is left out; [`super::check`] tells of it.
 pub(super) fn objects(
     rows: &impl Rows,
     after: Option<ObjectKey>,
@@ -392,16 +393,23 @@ pub(super) fn objects(
         if found.len() >= limit {
             return Ok(Walk::Stop);
         }
-        let id = uuid::Uuid::from_slice(key).map_err(|_| MetadataError::Corrupt("object"))?;
-        let row = ObjectRow::decode(value)?;
-        let digest = row.digest.read()?;
-        let blob = blob_row(rows, WorkspaceId(row.workspace), &digest)?;
-        let blob = blob.ok_or(MetadataError::Corrupt("blob of an object"))?;
-        let (object, size, damaged) = (ObjectKey(id), blob.size, blob.damaged);
-        found.push(StoredObject { object, digest, size, damaged });
+        match stored(rows, key, value) {
+            Ok(object) => found.push(object),
+            Err(MetadataError::Corrupt(_)) => {}
+            Err(error) => return Err(error),
+        }
         Ok(Walk::Continue)
     })?;
     Ok(found)
+}
+
+fn stored(rows: &impl Rows, key: &[u8], value: &[u8]) -> Result<StoredObject> {
+    let id = uuid::Uuid::from_slice(key).map_err(|_| MetadataError::Corrupt("object"))?;
+    let row = ObjectRow::decode(value)?;
+    let digest = row.digest.read()?;
+    let blob = blob_row(rows, WorkspaceId(row.workspace), &digest)?;
+    let blob = blob.ok_or(MetadataError::Corrupt("blob of an object"))?;
+    Ok(StoredObject { object: ObjectKey(id), digest, size: blob.size, damaged: blob.damaged })
 }
 
 pub(super) fn mark_damaged(

@@ -5,14 +5,14 @@
 
 use super::batch::{Rows, Snapshot, Table, Walk};
 use super::blobs;
-use super::causes::DueRow;
+use super::causes::{DueRow, FanRow, ReceiptRow};
 use super::due::Item;
 use super::keys::{Key, KeyReader};
 use super::rows::{
-    BlobRow, ManifestRow, NumberRow, PackageRow, PackageUsageRow, Row as _, TagValue,
+    BlobRow, DocumentRow, DoomedRow, HistoryValue, LinkRow, ManifestRow, NumberRow, ObjectRow,
+    PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow, WorkspaceRow,
     WorkspaceUsageRow,
 };
-use super::rows::{DoomedRow, ObjectRow};
 use super::{manifests, packages, tags, usage};
 use crate::domain::{Digest, PackageId, Tag, WorkspaceId};
 use crate::metadata::{MetadataError, Result};
@@ -30,12 +30,34 @@ struct Findings {
     removing: BTreeSet<u64>,
 }
 
+impl Findings {
+    /// Turns a row that cannot be read into a finding.
+    fn unless_unreadable<T>(&mut self, table: Table, read: Result<T>) -> Result<Option<T>> {
+        match read {
+            Err(MetadataError::Corrupt(what)) => {
+                self.words.push(format!("a row of {table:?} leads to a damaged {what}"));
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+}
+
 /// Checks every relation between rows.
 pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     let mut found = Findings::default();
     type Pass = fn(&Snapshot, &mut Findings) -> Result<()>;
-    let passes: [Pass; 8] =
-        [all_packages, all_blobs, links, all_manifests, edges, all_tags, all_due, totals];
+    let passes: [Pass; 9] = [
+        all_packages,
+        all_blobs,
+        links,
+        all_manifests,
+        edges,
+        all_tags,
+        all_due,
+        totals,
+        the_others,
+    ];
     for pass in passes {
         match pass(rows, &mut found) {
             // What cannot be read is told like what does not fit, and the other tables are looked at.
@@ -48,15 +70,36 @@ pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     Ok(found.words)
 }
 
+/// Visits the rows of a table. One that cannot be read is a finding and does not hide the others.
 fn each(
     rows: &Snapshot,
     table: Table,
-    visit: &mut dyn FnMut(KeyReader<'_>, &[u8]) -> Result<()>,
+    found: &mut Findings,
+    visit: &mut dyn FnMut(&mut Findings, KeyReader<'_>, &[u8]) -> Result<()>,
 ) -> Result<()> {
     rows.prefix(table, &Key::new(), None, &mut |key, value| {
-        visit(KeyReader(key), value)?;
+        let visited = visit(found, KeyReader(key), value);
+        found.unless_unreadable(table, visited)?;
         Ok(Walk::Continue)
     })
+}
+
+/// Rows whose content no relation above looks at can at least be read.
+fn the_others(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    readable::<DocumentRow>(rows, Table::Document, found)?;
+    readable::<WorkspaceRow>(rows, Table::Workspace, found)?;
+    readable::<RepositoryRow>(rows, Table::Repository, found)?;
+    readable::<LinkRow>(rows, Table::Link, found)?;
+    readable::<HistoryValue>(rows, Table::History, found)?;
+    readable::<UploadRow>(rows, Table::Upload, found)?;
+    readable::<DueRow>(rows, Table::DueOf, found)?;
+    readable::<FanRow>(rows, Table::Fan, found)?;
+    readable::<ReceiptRow>(rows, Table::Receipt, found)?;
+    readable::<PullsRow>(rows, Table::Pull, found)
+}
+
+fn readable<R: Row>(rows: &Snapshot, table: Table, found: &mut Findings) -> Result<()> {
+    each(rows, table, found, &mut |_, _, value| R::decode(value).map(|_| ()))
 }
 
 fn number(reader: &mut KeyReader<'_>) -> Result<u64> {
@@ -68,7 +111,7 @@ fn digest(reader: &mut KeyReader<'_>) -> Result<Digest> {
 }
 
 fn all_packages(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Package, &mut |mut key, value| {
+    each(rows, Table::Package, found, &mut |found, mut key, value| {
         let id = number(&mut key)?;
         let row = PackageRow::decode(value)?;
         found.owners.insert(id, row.workspace);
@@ -95,7 +138,7 @@ fn all_packages(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Blob, &mut |mut key, value| {
+    each(rows, Table::Blob, found, &mut |found, mut key, value| {
         let (workspace, digest) = (number(&mut key)?, digest(&mut key)?);
         let row = BlobRow::decode(value)?;
         found.workspaces.entry(workspace).or_default().blob_bytes += row.size;
@@ -108,7 +151,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Doomed, &mut |key, value| {
+    each(rows, Table::Doomed, found, &mut |found, key, value| {
         let row = DoomedRow::decode(value)?;
         found.workspaces.entry(row.workspace).or_default().doomed_bytes += row.size;
         if !rows.has(Table::Purge, &Key::new().number(row.when).raw(key.0))? {
@@ -119,7 +162,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Holder, &mut |mut key, _| {
+    each(rows, Table::Holder, found, &mut |found, mut key, _| {
         let (workspace, digest) = (number(&mut key)?, digest(&mut key)?);
         let package = number(&mut key)?;
         let link = blobs::link_key(PackageId(package), &digest);
@@ -128,7 +171,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Object, &mut |key, value| {
+    each(rows, Table::Object, found, &mut |found, key, value| {
         let row = ObjectRow::decode(value)?;
         let blob = blobs::blob_row(rows, WorkspaceId(row.workspace), &row.digest.read()?)?;
         if blob.is_none_or(|blob| blob.object[..] != *key.0) {
@@ -139,7 +182,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn links(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Link, &mut |mut key, _| {
+    each(rows, Table::Link, found, &mut |found, mut key, _| {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let Some(workspace) = found.owners.get(&package).copied() else {
             found.words.push(format!("a link of the missing package {package}"));
@@ -174,7 +217,7 @@ fn links(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn all_manifests(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Manifest, &mut |mut key, value| {
+    each(rows, Table::Manifest, found, &mut |found, mut key, value| {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let row = ManifestRow::decode(value)?;
         let workspace = found.owners.get(&package).copied().unwrap_or(0);
@@ -229,7 +272,7 @@ fn all_manifests(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 
 fn edges(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     for (table, what) in [(Table::Edge, "an edge"), (Table::Referrer, "a referrer row")] {
-        each(rows, table, &mut |mut key, _| {
+        each(rows, table, found, &mut |found, mut key, _| {
             let (package, _) = (number(&mut key)?, digest(&mut key)?);
             let parent = digest(&mut key)?;
             let own = Key::new().number(package).digest(&parent);
@@ -245,7 +288,7 @@ fn edges(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Kept, &mut |mut key, _| {
+    each(rows, Table::Kept, found, &mut |found, mut key, _| {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let tag = key.text().and_then(|tag| tag.parse::<Tag>().ok());
         let tag = tag.ok_or(MetadataError::Corrupt("kept"))?;
@@ -264,7 +307,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Fan, &mut |mut key, _| {
+    each(rows, Table::Fan, found, &mut |found, mut key, _| {
         let (package, digest) = (PackageId(number(&mut key)?), digest(&mut key)?);
         if !found.removing.contains(&package.0)
             && !rows.has(Table::DueOf, &Item::Fan(package, digest).key())?
@@ -273,7 +316,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Tag, &mut |mut key, value| {
+    each(rows, Table::Tag, found, &mut |found, mut key, value| {
         let package = number(&mut key)?;
         if found.removing.contains(&package) {
             return Ok(());
@@ -289,7 +332,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Tagged, &mut |mut key, _| {
+    each(rows, Table::Tagged, found, &mut |found, mut key, _| {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let tag = key.text().ok_or(MetadataError::Corrupt("tagged"))?;
         let value: Option<TagValue> =
@@ -304,7 +347,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn all_due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    each(rows, Table::Due, &mut |mut key, _| {
+    each(rows, Table::Due, found, &mut |found, mut key, _| {
         let time = number(&mut key)?;
         let reverse: Option<DueRow> = rows.row(Table::DueOf, &Key::new().raw(key.0))?;
         if reverse.map(|row| row.time) != Some(time) {
@@ -312,7 +355,7 @@ fn all_due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         }
         Ok(())
     })?;
-    each(rows, Table::Upload, &mut |key, _| {
+    each(rows, Table::Upload, found, &mut |found, key, _| {
         if !rows.has(Table::DueOf, &Key::new().byte(5).raw(key.0))? {
             found.words.push("an upload that is never due".to_owned());
         }
@@ -321,16 +364,22 @@ fn all_due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
 }
 
 fn totals(rows: &Snapshot, found: &mut Findings) -> Result<()> {
-    for (id, counted) in &found.workspaces {
-        let stored = usage::workspace_row(rows, WorkspaceId(*id))?;
-        if stored != *counted {
-            found.words.push(format!("workspace {id}: stored {stored:?}, counted {counted:?}"));
+    for (id, counted) in std::mem::take(&mut found.workspaces) {
+        let stored = usage::workspace_row(rows, WorkspaceId(id));
+        match found.unless_unreadable(Table::WorkspaceUsage, stored)? {
+            Some(stored) if stored != counted => {
+                found.words.push(format!("workspace {id}: stored {stored:?}, counted {counted:?}"));
+            }
+            _ => {}
         }
     }
-    for (id, counted) in &found.packages {
-        let stored = usage::package_row(rows, PackageId(*id))?;
-        if stored != *counted {
-            found.words.push(format!("package {id}: stored {stored:?}, counted {counted:?}"));
+    for (id, counted) in std::mem::take(&mut found.packages) {
+        let stored = usage::package_row(rows, PackageId(id));
+        match found.unless_unreadable(Table::PackageUsage, stored)? {
+            Some(stored) if stored != counted => {
+                found.words.push(format!("package {id}: stored {stored:?}, counted {counted:?}"));
+            }
+            _ => {}
         }
     }
     Ok(())

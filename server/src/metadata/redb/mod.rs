@@ -190,7 +190,12 @@ impl RedbStore {
     ) -> Result<T> {
         let snapshot = self.snapshot()?;
         let task = tokio::task::spawn_blocking(move || read(&snapshot));
-        task.await.map_err(|error| MetadataError::Unavailable(error.into()))?
+        task.await.unwrap_or_else(|error| {
+            // See `read`.
+            let damaged = error.is_panic();
+            let unavailable = || MetadataError::Unavailable(error.into());
+            Err(if damaged { MetadataError::Corrupt("page") } else { unavailable() })
+        })
     }
 
     /// A snapshot that outlives the borrow of the database.
