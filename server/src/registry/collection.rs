@@ -263,6 +263,9 @@ impl Registry {
     /// Removes objects whose rows are doomed and due, then forgets them.
     async fn remove_objects(&self, due: &[ObjectKey]) -> Result<u64> {
         let (mut removed, mut failed) = (Vec::new(), Vec::new());
+        if mutant!("forgets-before-removing") {
+            self.deleting(|| self.metadata.forget_doomed(due)).await?;
+        }
         for key in due {
             match self.blobs.delete(*key).await {
                 Ok(()) => removed.push(*key),
@@ -272,7 +275,7 @@ impl Registry {
                 }
             }
         }
-        if !removed.is_empty() {
+        if !removed.is_empty() && !mutant!("doomed-objects-stay") {
             self.deleting(|| self.metadata.forget_doomed(&removed)).await?;
         }
         if !failed.is_empty() {

@@ -7,6 +7,7 @@ mod backup;
 mod broken_disk;
 mod broken_off;
 mod clock;
+mod collecting;
 mod collection;
 mod faults;
 mod formats;

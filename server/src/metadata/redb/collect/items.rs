@@ -57,7 +57,8 @@ impl Step {
             return Ok(());
         }
         let now = batch.now();
-        let when = if cause.now { now } else { now.plus(place.settings.purge) };
+        let at_once = cause.now || mutant!("no-purge-delay");
+        let when = if at_once { now } else { now.plus(place.settings.purge) };
         blobs::forget(batch, place.workspace, digest, &blob, when)?;
         let freed = Freed { blobs: 1, blob_bytes: blob.size, ..Freed::default() };
         self.count(place.workspace, cause, &freed);
