@@ -204,7 +204,7 @@ pub struct DeletedPackage {
 /// What is to be put back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restore {
-    /// A deleted manifest, without its tags.
+    /// A deleted manifest, without its tags, or a deleted blob.
     Manifest(Digest),
     /// A deleted package, under another name or linked to another repository if asked for.
     Package {
