@@ -145,7 +145,8 @@ async fn a_restored_backup_serves_what_was_backed_up() {
     let (place, restored) = (folder.path().join("backup"), folder.path().join("restored"));
     let data = world.server.data();
     let backup = async || run(&["backup"], &[("--data-dir", &data), ("--to", &place)]).await;
-    let restore = async |to: &Path| run(&["restore"], &[("--from", &place), ("--data-dir", to)]).await;
+    let restore =
+        async |to: &Path| run(&["restore"], &[("--from", &place), ("--data-dir", to)]).await;
     let running = backup().await.ended_with(1);
     assert!(running.stderr.contains("standpipe-server admin backup"), "{running}");
     let _ = world.server.stop().await;
@@ -244,7 +245,10 @@ async fn a_running_server_is_backed_up_by_name() {
     let world = World::with_options(options, &["shop-api"]).await;
     let image = world.raw().push_image(NAME, "latest", 1).await;
     let told = admin(&world.server, &["backup", "nightly"]).await.succeeded();
-    assert!(told.stdout.contains("backed up 3 objects") && told.stdout.contains("nightly"), "{told}");
+    assert!(
+        told.stdout.contains("backed up 3 objects") && told.stdout.contains("nightly"),
+        "{told}"
+    );
     let _ = admin(&world.server, &["backup", "../elsewhere"]).await.ended_with(1);
     let place = folder.path().join("nightly");
     let _ = verify(&place).await.succeeded();

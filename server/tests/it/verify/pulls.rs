@@ -108,7 +108,8 @@ async fn a_range_of_a_damaged_blob_never_lies_about_its_length() {
 async fn a_pull_of_a_truncated_or_missing_blob_is_an_error_that_marks_it() {
     let world = World::new().await;
     let ann = world.client("ann").await;
-    for (number, how) in (1..).zip([Damage::Truncate(0), Damage::Truncate(69_999), Damage::Remove]) {
+    for (number, how) in (1..).zip([Damage::Truncate(0), Damage::Truncate(69_999), Damage::Remove])
+    {
         let content = Random::new().bytes(70_000);
         let blob = ann.push_blob("acme/shop", &content).await;
         damage(&object_of(&world, &content), how);

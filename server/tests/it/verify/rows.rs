@@ -116,7 +116,9 @@ async fn an_object_row_without_its_blob_is_found_and_does_not_hide_a_damaged_obj
 
 #[tokio::test]
 async fn a_row_that_cannot_be_read_is_found_and_does_not_hide_the_others() {
-    for table in ["blob", "link", "manifest", "workspace_usage", "object", "tag", "history", "due_of"] {
+    for table in
+        ["blob", "link", "manifest", "workspace_usage", "object", "tag", "history", "due_of"]
+    {
         let world = damaged(|database| {
             rewrite(database, table, |mut rows| {
                 rows[0].1 = vec![0xff; 3];
