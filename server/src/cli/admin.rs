@@ -10,6 +10,7 @@ mod maintenance;
 mod options;
 mod print;
 mod run;
+mod undo;
 
 pub use client::AdminError;
 pub use commands::Args;

@@ -76,6 +76,9 @@ impl ObjectKey {
     /// A fresh key carrying the given time.
     #[must_use]
     pub fn mint(now: super::Timestamp) -> Self {
+        if mutant!("object-keys-are-reused") {
+            return Self(uuid::Builder::from_unix_timestamp_millis(now.0, &[0; 10]).into_uuid());
+        }
         let nanos = u32::try_from(now.0 % 1000).unwrap_or(0) * 1_000_000;
         let time = uuid::Timestamp::from_unix(uuid::NoContext, now.seconds(), nanos);
         Self(uuid::Uuid::new_v7(time))

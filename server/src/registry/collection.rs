@@ -114,6 +114,10 @@ impl Collector {
         self.lock().remove(&id);
     }
 
+    pub(super) fn uploads_in_progress(&self) -> usize {
+        self.lock().len()
+    }
+
     fn touched(&self, id: UploadId) -> Option<Timestamp> {
         self.lock().get(&id).copied()
     }
@@ -259,6 +263,9 @@ impl Registry {
     /// Removes objects whose rows are doomed and due, then forgets them.
     async fn remove_objects(&self, due: &[ObjectKey]) -> Result<u64> {
         let (mut removed, mut failed) = (Vec::new(), Vec::new());
+        if mutant!("forgets-before-removing") {
+            self.deleting(|| self.metadata.forget_doomed(due)).await?;
+        }
         for key in due {
             match self.blobs.delete(*key).await {
                 Ok(()) => removed.push(*key),
@@ -268,7 +275,7 @@ impl Registry {
                 }
             }
         }
-        if !removed.is_empty() {
+        if !removed.is_empty() && !mutant!("doomed-objects-stay") {
             self.deleting(|| self.metadata.forget_doomed(&removed)).await?;
         }
         if !failed.is_empty() {
@@ -372,7 +379,12 @@ impl Registry {
         access: &Administered<Package>,
         selection: &Selection,
     ) -> Result<Preview> {
-        Ok(self.metadata.preview(access.subject.id, selection, MOST_PROBES).await?)
+        match self.metadata.preview(access.subject.id, selection, MOST_PROBES).await {
+            Err(MetadataError::NotFound) => Err(super::RegistryError::NotFound(
+                "such tag or manifest in the package".to_owned(),
+            )),
+            other => Ok(other?),
+        }
     }
 
     /// What a workspace holds that no tag leads to.

@@ -371,6 +371,7 @@ impl Registry {
         let actual = match self.blobs.object_size(key).await {
             Ok(actual) => actual,
             Err(BlobError::UnknownObject(_)) => return missing(),
+            Err(_) if mutant!("could-not-look-is-absent") => return missing(),
             Err(error) => return Looked::Unreadable(error.to_string()),
         };
         if actual != size {

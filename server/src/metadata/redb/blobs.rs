@@ -44,7 +44,7 @@ pub(super) fn visible_link(
     digest: &Digest,
 ) -> Result<Option<LinkRow>> {
     let link: Option<LinkRow> = rows.row(Table::Link, &link_key(package, digest))?;
-    Ok(link.filter(|link| link.hidden.is_none()))
+    Ok(link.filter(|link| link.hidden.is_none() || mutant!("hidden-is-visible")))
 }
 
 pub(super) fn blob_row(
@@ -257,16 +257,22 @@ pub(super) fn mount(
     let planned = packages::plan(batch, target)?;
     let workspace = planned.workspace();
     let from = packages::live_row(batch, source)?.ok_or(MetadataError::NotFound)?;
-    if from.workspace != workspace.0 || visible_link(batch, source, digest)?.is_none() {
+    let foreign = from.workspace != workspace.0 && !mutant!("mount-across-workspaces");
+    if foreign || visible_link(batch, source, digest)?.is_none() {
         return Err(MetadataError::NotFound);
     }
     let blob = blob_row(batch, workspace, digest)?;
     let blob = blob.ok_or(MetadataError::Corrupt("blob of a link"))?;
-    if blob.damaged {
+    if blob.damaged && !mutant!("damaged-is-mounted") {
         return Err(MetadataError::NotFound);
     }
     let settings = workspaces::settings(batch, workspace)?;
     let package = planned.package(batch, change)?;
+    if mutant!("mount-without-lease") {
+        let no_lease = WorkspaceSettings { lease: std::time::Duration::ZERO, ..settings };
+        link(batch, &no_lease, workspace, package, digest, blob.size)?;
+        return Ok(package);
+    }
     link(batch, &settings, workspace, package, digest, blob.size)?;
     Ok(package)
 }

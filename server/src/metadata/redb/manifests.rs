@@ -59,7 +59,12 @@ pub(super) fn is_held(
         }
     }
     match &row.subject {
-        Some(subject) if !row.independent && !mutant!("review-ignores-subject") => {
+        // A referrer that a client deleted itself goes, whatever becomes of its subject.
+        Some(subject)
+            if !row.independent
+                && (row.hidden.is_none() || mutant!("subject-holds-deleted-referrers"))
+                && !mutant!("review-ignores-subject") =>
+        {
             rows.has(Table::Manifest, &key(package, &subject.read()?))
         }
         _ => Ok(false),
@@ -171,7 +176,7 @@ fn check_content(
         let linked = linked || mutant!("put-checks-no-links");
         let row = if linked { blobs::blob_row(rows, workspace, &blob.digest)? } else { None };
         // What was found damaged is missing to a push, which heals it by sending it again.
-        let row = row.filter(|row| !row.damaged);
+        let row = row.filter(|row| !row.damaged || mutant!("damaged-is-pushed"));
         let row = row.ok_or(MetadataError::MissingContent(blob.digest))?;
         same_size(blob, row.size)?;
         sizes.insert(blob.digest, row.size);
@@ -308,7 +313,7 @@ pub(super) fn hide(
     let mut row = visible(batch, package, digest)?.ok_or(MetadataError::NotFound)?;
     let settings = workspaces::settings(batch, WorkspaceId(owner.workspace))?;
     let removed = tags::pointing_to(batch, package, digest)?;
-    for tag in &removed {
+    for tag in removed.iter().filter(|_| !mutant!("hidden-manifest-keeps-tags")) {
         tags::remove(batch, change, &settings, package, tag, digest)?;
     }
     let now = batch.now();

@@ -50,6 +50,9 @@ pub(super) fn blob(
     batch.put(Table::Link, &key, &row)?;
     let kept = kept_until(row.hidden.as_ref(), row.given_up, keep).unwrap_or_default();
     let at = Timestamp(row.lease).max(kept);
+    if mutant!("release-forgets-due") {
+        return Ok(());
+    }
     due::set(batch, &Item::Link(package, *digest), at, Some(cause.clone()))
 }
 

@@ -25,8 +25,13 @@ tests! {
     a_deleted_package_comes_back_or_goes_as_a_whole,
     a_deleted_tag_can_be_put_back_until_keep_is_over,
     a_full_backup_window_holds_objects,
+    a_mounted_blob_has_a_lease_of_its_own,
+    a_package_whose_removal_has_begun_does_not_come_back,
     a_large_index_is_let_go_in_pages_and_a_push_meanwhile_keeps_all,
+    a_deleted_blob_is_kept_as_long_as_the_setting_says_at_its_end,
+    a_deleted_referrer_goes_although_its_subject_lives,
     a_referrer_lives_by_its_subject_and_goes_with_it,
+    a_referrer_that_was_confirmed_outlives_a_subject_that_goes_in_pages,
     an_index_about_itself_does_not_live_for_ever,
     an_overwritten_image_goes_after_keep_and_the_receipt_says_what_and_why,
     confirmed_content_outlives_the_last_reference_by_a_lease,
@@ -212,6 +217,56 @@ mod on {
         assert_eq!(later(&on).await.manifests, 2, "without a tag both go");
     }
 
+    // Found by the models: SubjectHoldsDeletedReferrers.
+    pub(super) async fn a_deleted_referrer_goes_although_its_subject_lives(on: Fixture) {
+        for blob in ["a", "sig"] {
+            on.blob(on.first, blob).await;
+        }
+        let image = Fixture::image(&["a"], &["v1"]);
+        on.put(on.first, image.clone()).await.unwrap();
+        let signature = referrer(&image, "sig");
+        on.put(on.first, signature.clone()).await.unwrap();
+        on.store.delete_manifest(&change(), on.first, &signature.digest).await.unwrap();
+        on.clock.advance(DAY * 6);
+        settle(&on).await;
+        on.store.restore(&change(), on.first, &Restore::Manifest(signature.digest)).await.unwrap();
+        later(&on).await;
+        assert!(is_there(&on, on.first, signature.digest).await);
+        on.store.delete_manifest(&change(), on.first, &signature.digest).await.unwrap();
+        let freed = later(&on).await;
+        assert_eq!((freed.manifests, freed.blobs), (1, 1));
+        assert!(is_there(&on, on.first, image.digest).await);
+    }
+
+    // Found by the models: GoingSubjectHoldsNothing.
+    pub(super) async fn a_referrer_that_was_confirmed_outlives_a_subject_that_goes_in_pages(
+        on: Fixture,
+    ) {
+        let blobs: Vec<_> = (0..70).map(|number| format!("b{number}")).collect();
+        let names: Vec<_> = blobs.iter().map(String::as_str).collect();
+        for blob in names.iter().chain(&["sig"]) {
+            on.blob(on.first, blob).await;
+        }
+        let image = Fixture::image(&names, &["v1"]);
+        let signature = referrer(&image, "sig");
+        let mut untagged = image.clone();
+        untagged.tags.clear();
+        on.put(on.first, untagged).await.unwrap();
+        on.clock.advance(Duration::from_secs(1));
+        on.put(on.first, signature.clone()).await.unwrap();
+        // Both leases end within a second; but the signature is promised again while its subject is
+        // there.
+        on.clock.advance(HOUR * 20);
+        on.store.renew_lease(on.first, Leased::Manifest, &signature.digest).await.unwrap();
+        on.clock.advance(HOUR * 8);
+        for _ in 0..200 {
+            on.store.collect(1, 400).await.unwrap();
+            assert!(is_there(&on, on.first, signature.digest).await, "it was promised for a day");
+        }
+        assert!(!is_there(&on, on.first, image.digest).await);
+        assert_eq!(later(&on).await.blobs, 71);
+    }
+
     fn referrer(subject: &NewManifest, blob: &str) -> NewManifest {
         let (kind, size) = (&subject.media_type, subject.bytes.len());
         let text = format!(
@@ -350,6 +405,48 @@ mod on {
         clock.advance(Duration::from_secs(2));
         store.collect(64, 400).await.unwrap();
         assert!(store.blob(first, &blob).await.unwrap().is_none());
+    }
+
+    pub(super) async fn a_mounted_blob_has_a_lease_of_its_own(on: Fixture) {
+        on.blob(on.first, "a").await;
+        on.clock.advance(HOUR * 20);
+        let target = Target::Existing(on.second);
+        on.store.mount_blob(&change(), &target, on.first, &digest("a")).await.unwrap();
+        on.clock.advance(HOUR * 20);
+        settle(&on).await;
+        assert_eq!(on.store.blob(on.first, &digest("a")).await.unwrap(), None);
+        assert!(on.put(on.second, Fixture::image(&["a"], &["v1"])).await.is_ok());
+    }
+
+    pub(super) async fn a_deleted_blob_is_kept_as_long_as_the_setting_says_at_its_end(on: Fixture) {
+        on.blob(on.first, "a").await;
+        on.store.delete_blob(&change(), on.first, &digest("a")).await.unwrap();
+        let settings = WorkspaceSettings { keep: DAY * 20, ..WorkspaceSettings::default() };
+        let name = "Acme".to_owned();
+        on.store.update_workspace(&change(), on.workspace.id, name, settings).await.unwrap();
+        on.clock.advance(DAY * 19);
+        assert_eq!(settle(&on).await, Freed::default(), "twenty days by now, not seven");
+        on.clock.advance(DAY * 2);
+        assert_eq!(settle(&on).await.blobs, 1);
+    }
+
+    pub(super) async fn a_package_whose_removal_has_begun_does_not_come_back(on: Fixture) {
+        let tags: Vec<_> = (0..300).map(|number| format!("v{number}")).collect();
+        let tags: Vec<_> = tags.iter().map(String::as_str).collect();
+        on.blob(on.first, "a").await;
+        on.put(on.first, Fixture::image(&["a"], &tags)).await.unwrap();
+        on.store.delete_package(&change(), on.first).await.unwrap();
+        on.clock.advance(DAY * 8);
+        while on.store.deleted_package(on.first).await.unwrap().is_some() {
+            on.store.collect(1, 400).await.unwrap();
+        }
+        on.assert_sound().await;
+        let back = Restore::Package { name: None, repository: None };
+        let late = on.store.restore(&change(), on.first, &back).await;
+        assert!(matches!(late, Err(MetadataError::NotFound)), "half of it is gone: {late:?}");
+        settle(&on).await;
+        let usage = on.store.workspace_usage(on.workspace.id).await.unwrap();
+        assert_eq!((usage.blob_bytes, usage.manifest_bytes), (0, 0));
     }
 
     pub(super) async fn a_full_backup_window_holds_objects(on: Fixture) {

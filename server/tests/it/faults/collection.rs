@@ -70,6 +70,11 @@ async fn collect_all(world: &World) -> bool {
     failed
 }
 
+/// How many objects the sweep has set aside.
+fn set_aside(files: &SimulatedDisk) -> usize {
+    files.list(&Path::new(ROOT).join("blobs/lost+found")).unwrap().len()
+}
+
 /// Collects with the n-th call failing, for every n, until a run is over before n. Whatever fails,
 /// what must stay stays, and a later run ends where an undisturbed one would have.
 async fn every_call_of_collection_fails_once(fault: Fault, lasting: Lasting) {
@@ -99,6 +104,7 @@ async fn every_call_of_collection_fails_once(fault: Fault, lasting: Lasting) {
         verify(&world, &done, &what).await;
         assert!(!collect_all(&world).await, "{what}: collection fails on a sound disk");
         verify(&world, &done, &what).await;
+        assert_eq!(set_aside(&files), 0, "{what}: an object lost its row before it was removed");
         let left = world.blobs.objects(None, 1000).await.unwrap().len();
         assert_eq!(left, done.blobs.len(), "{what}: objects are left");
         assert!(world.blobs.uploads().await.unwrap().is_empty(), "{what}: an upload is left");

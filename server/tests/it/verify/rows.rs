@@ -3,6 +3,7 @@
 
 use super::{kinds, verified, verifies_clean};
 use crate::harness::{Settings, World};
+use crate::rows::{seal, unseal};
 use redb::{Database, ReadableTable as _, TableDefinition};
 use standpipe_server::registry::verify::FindingKind;
 
@@ -16,12 +17,13 @@ fn rewrite(database: &Database, table: &str, change: impl Fn(Vec<Row>) -> Vec<Ro
         let mut open = transaction.open_table(definition).expect("a table");
         let rows = open.iter().expect("rows").map(|row| {
             let (key, value) = row.expect("a row");
-            (key.value().to_vec(), value.value().to_vec())
+            (key.value().to_vec(), unseal(value.value()).to_vec())
         });
         let rows: Vec<Row> = rows.collect();
         assert!(!rows.is_empty(), "{table} has no rows to be damaged");
         open.retain(|_, _| false).expect("rows");
         for (key, value) in change(rows) {
+            let value = seal(table, &key, &value);
             open.insert(&key[..], &value[..]).expect("a row");
         }
     }
