@@ -9,7 +9,7 @@ use crate::verify::{
 use axum::body::Body;
 use axum::http::Method;
 use serde_json::json;
-use standpipe_server::domain::{Change, WorkspaceSettings};
+use standpipe_server::domain::{Change, WorkspaceId, WorkspaceSettings};
 use standpipe_server::registry::backup::{Backup, BackupError};
 use standpipe_server::registry::verify::FindingKind;
 use std::io;
@@ -74,7 +74,7 @@ async fn pull(client: &Client, image: &Image) {
 }
 
 /// Delays so short that a backup takes longer than all of them.
-async fn shorten_delays(world: &World) {
+async fn shorten_delays(world: &World) -> WorkspaceId {
     let metadata = world.app.registry.metadata();
     let workspace = metadata.workspace(&"acme".parse().expect("a slug")).await.expect("readable");
     let id = workspace.expect("it is there").id;
@@ -83,7 +83,7 @@ async fn shorten_delays(world: &World) {
     let settings = WorkspaceSettings { lease, keep, purge, ..WorkspaceSettings::default() };
     let change = Change::by_server("test");
     let updated = metadata.update_workspace(&change, id, "acme".to_owned(), settings).await;
-    updated.expect("updated");
+    updated.expect("updated").id
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,7 +96,7 @@ async fn a_backup_under_load_has_all_that_was_acknowledged_before_it_and_collect
         Ok(())
     });
     let world = World::with(Settings { disk: Some(hook), ..Settings::default() }).await;
-    shorten_delays(&world).await;
+    let workspace = shorten_delays(&world).await;
     let ann = world.client("ann").await;
     let mut images = Vec::new();
     for number in 0..8 {
@@ -119,8 +119,9 @@ async fn a_backup_under_load_has_all_that_was_acknowledged_before_it_and_collect
     ann.push_image(NAME, "t5", "overwritten meanwhile").await;
     ann.push_image(NAME, "new", "pushed meanwhile").await;
     outlast_all_delays(&world).await;
-    let backlog = world.app.registry.backlog().await.expect("readable");
-    assert!(backlog.doomed >= 6, "the rows are long gone: {backlog:?}");
+    let usage = world.app.registry.metadata().workspace_usage(workspace).await.expect("readable");
+    let gone: usize = images[..6].iter().map(|image| image.layer.len()).sum();
+    assert!(usage.doomed_bytes >= gone as u64, "the rows are long gone: {usage:?}");
     for object in &objects {
         assert!(object.exists(), "the backup holds {}", object.display());
     }
@@ -171,7 +172,7 @@ async fn outlast_all_delays(world: &World) {
 #[tokio::test]
 async fn the_second_backup_into_the_same_place_copies_what_is_new_and_removes_what_is_gone() {
     let world = World::new().await;
-    shorten_delays(&world).await;
+    let _ = shorten_delays(&world).await;
     let ann = world.client("ann").await;
     let (old, kept) = (push(&ann, "old").await, push(&ann, "kept").await);
     let to = place();

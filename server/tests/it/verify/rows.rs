@@ -30,6 +30,22 @@ fn rewrite(database: &Database, table: &str, change: impl Fn(Vec<Row>) -> Vec<Ro
     transaction.commit().expect("committed");
 }
 
+/// Flips a bit in the middle of the first row of a table, as a bad disk would.
+fn flip(database: &Database, table: &str) {
+    let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
+    let transaction = database.begin_write().expect("our own database");
+    {
+        let mut open = transaction.open_table(definition).expect("a table");
+        let row = open.first().expect("rows").expect("one at least");
+        let (key, mut value) = (row.0.value().to_vec(), row.1.value().to_vec());
+        drop(row);
+        let middle = value.len() / 2;
+        value[middle] ^= 1;
+        open.insert(&key[..], &value[..]).expect("a row");
+    }
+    transaction.commit().expect("committed");
+}
+
 /// A world with two images whose rows were changed while no server ran.
 async fn damaged(change: impl FnOnce(&Database)) -> World {
     let world = World::new().await;
@@ -136,5 +152,20 @@ async fn a_row_that_cannot_be_read_is_found_and_does_not_hide_the_others() {
         .await;
         tells(&world, "damaged").await;
         tells(&world, "an edge of the missing manifest").await;
+    }
+}
+
+#[tokio::test]
+async fn a_row_with_a_flipped_bit_is_found_whatever_it_says() {
+    let tables =
+        ["blob", "link", "manifest", "edge", "workspace_usage", "object", "tag", "history", "due"];
+    for table in tables {
+        let world = damaged(|database| flip(database, table)).await;
+        tells(&world, "damaged").await;
+        let to = tempfile::tempdir().expect("a temporary directory");
+        let proof = super::instance_admin(&world).await;
+        let refused = world.app.registry.backup(proof, to.path(), |_| {}).await;
+        assert!(refused.is_err(), "{table}: rows that are damaged replace no good backup");
+        assert!(!to.path().join("meta.redb").exists(), "{table}");
     }
 }
