@@ -61,8 +61,8 @@ pub(super) fn is_held(
     match &row.subject {
         // A referrer that a client deleted itself goes, whatever becomes of its subject.
         Some(subject)
-            if !row.independent
-                && (row.hidden.is_none() || mutant!("subject-holds-deleted-referrers"))
+            if (row.lives_by_subject()
+                || !row.independent && mutant!("subject-holds-deleted-referrers"))
                 && !mutant!("review-ignores-subject") =>
         {
             rows.has(Table::Manifest, &key(package, &subject.read()?))
