@@ -14,6 +14,7 @@ mod history;
 mod model;
 mod operation;
 mod step;
+mod sync;
 mod universe;
 mod world;
 

@@ -192,36 +192,13 @@ impl World {
                 let digest = model.universe.digest(Thing::Blob(*blob));
                 registry.mount_blob(&access, &change, &source, &digest).await
             }
-            Op::Head { name: number, thing } => {
-                let access = registry.readable(&admin(), &name(*number)).await?;
-                let digest = model.universe.digest(*thing);
-                match thing {
-                    Thing::Blob(_) => {
-                        registry.blob(&access, &digest, Purpose::Look).await.map(|_| true)
-                    }
-                    Thing::Manifest(_) => {
-                        let reference = Reference::Digest(digest);
-                        registry.manifest_facts(&access, &reference).await.map(|_| true)
-                    }
-                }
-            }
+            Op::Head { name, thing } => self.head(model, *name, *thing).await,
             Op::HeadTag { name: number, tag: of } => {
                 let access = registry.readable(&admin(), &name(*number)).await?;
                 let reference = Reference::Tag(tag(*of));
                 registry.manifest_facts(&access, &reference).await.map(|_| true)
             }
-            Op::Put { name: number, manifest, tag: to } => {
-                let access = registry.writable(&admin(), &name(*number)).await?;
-                let made = model.universe.manifest(*manifest);
-                let upload = ManifestUpload {
-                    reference: to
-                        .map_or(Reference::Digest(made.digest), |to| Reference::Tag(tag(to))),
-                    tags: Vec::new(),
-                    media_type: made.media_type.to_owned(),
-                    bytes: made.bytes.clone().into(),
-                };
-                registry.put_manifest(&access, &change, upload).await.map(|_| true)
-            }
+            Op::Put { name, manifest, tag } => self.put(model, *name, *manifest, *tag).await,
             Op::CreatePackage { name } => {
                 let (workspace, shop) = ("acme".parse().unwrap(), "shop".parse().unwrap());
                 let action = Action::CreatePackage;
@@ -279,6 +256,31 @@ impl World {
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    async fn head(&self, model: &Model, number: u8, thing: Thing) -> Result<bool> {
+        let registry = &self.registry;
+        let access = registry.readable(&admin(), &name(number)).await?;
+        let digest = model.universe.digest(thing);
+        match thing {
+            Thing::Blob(_) => registry.blob(&access, &digest, Purpose::Look).await.map(|_| true),
+            Thing::Manifest(_) => {
+                let reference = Reference::Digest(digest);
+                registry.manifest_facts(&access, &reference).await.map(|_| true)
+            }
+        }
+    }
+
+    async fn put(&self, model: &Model, number: u8, manifest: u8, to: Option<u8>) -> Result<bool> {
+        let access = self.registry.writable(&admin(), &name(number)).await?;
+        let made = model.universe.manifest(manifest);
+        let upload = ManifestUpload {
+            reference: to.map_or(Reference::Digest(made.digest), |to| Reference::Tag(tag(to))),
+            tags: Vec::new(),
+            media_type: made.media_type.to_owned(),
+            bytes: made.bytes.clone().into(),
+        };
+        self.registry.put_manifest(&access, &change(), upload).await.map(|_| true)
     }
 
     async fn begin(&self, model: &Model, number: u8, blob: u8) -> Result<Session> {
