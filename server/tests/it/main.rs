@@ -13,6 +13,7 @@ mod faults;
 mod formats;
 mod harness;
 mod layering;
+mod machine;
 mod oci;
 mod ops;
 mod panics;

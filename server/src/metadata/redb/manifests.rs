@@ -54,8 +54,9 @@ pub(super) fn is_held(
         }
     }
     // A referrer that a client deleted itself goes, whatever becomes of its subject.
-    let deleted = row.hidden.is_some() && !mutant!("subject-holds-deleted-referrers");
-    if deleted || row.independent || mutant!("review-ignores-subject") {
+    let lives =
+        row.lives_by_subject() || !row.independent && mutant!("subject-holds-deleted-referrers");
+    if !lives || mutant!("review-ignores-subject") {
         return Ok(false);
     }
     match &row.subject {
