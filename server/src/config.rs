@@ -44,6 +44,8 @@ pub struct Config {
     pub tokens: Tokens,
     /// Connections.
     pub http: Http,
+    /// Numbers for those who watch the server.
+    pub metrics: Metrics,
     /// Whether workspaces may set leases under ten minutes. For tests only: a push that takes longer
     /// than the lease can then lose its blobs.
     pub unsafe_short_delays: bool,
@@ -62,6 +64,7 @@ impl Default for Config {
             backup: BackupSettings::default(),
             tokens: Tokens::default(),
             http: Http::default(),
+            metrics: Metrics::default(),
             unsafe_short_delays: false,
         }
     }
@@ -205,6 +208,14 @@ impl Default for Http {
     }
 }
 
+/// Numbers for those who watch the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Whether `/metrics` can be read without a login.
+    pub public: bool,
+}
+
 /// The environment's overlay: flat, because envy cannot nest.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -230,6 +241,7 @@ struct Environment {
     http_most_connections: Option<usize>,
     http_notice_seconds: Option<u64>,
     http_drain_seconds: Option<u64>,
+    metrics_public: Option<bool>,
     unsafe_short_delays: Option<bool>,
     // Not a setting that is shown: see `admin_password`.
     admin_password: Option<String>,
@@ -379,6 +391,7 @@ impl Environment {
         set(&mut config.http.most_connections, self.http_most_connections);
         set(&mut config.http.notice_seconds, self.http_notice_seconds);
         set(&mut config.http.drain_seconds, self.http_drain_seconds);
+        set(&mut config.metrics.public, self.metrics_public);
         set(&mut config.unsafe_short_delays, self.unsafe_short_delays);
     }
 }

@@ -180,6 +180,12 @@ impl SpaceWatch {
         }
     }
 
+    /// What the file system has now; `None` if it does not tell.
+    #[must_use]
+    pub fn measure(&self) -> Option<Space> {
+        (self.0.measure)().ok()
+    }
+
     /// Measures now, whenever the last time was: for a caller that was just told the disk is full.
     pub fn measure_now(&self) {
         self.0.due.store(0, Ordering::Relaxed);

@@ -9,6 +9,7 @@ mod commands;
 mod options;
 mod print;
 mod run;
+mod undo;
 
 pub use client::AdminError;
 pub use commands::Args;

@@ -4,7 +4,7 @@
 //! settled before the port is open, and on the way out requests in flight end first, unless it is told
 //! to stop a second time.
 
-use crate::app::{App, HttpSettings, Stopping};
+use crate::app::{App, HttpSettings};
 use crate::auth::{AuthError, AuthSettings, Authenticator, Secret};
 use crate::blobs::BlobError;
 use crate::blobs::fs::files::SystemFiles;
@@ -83,7 +83,9 @@ pub enum ServeError {
 impl From<OpenError> for ServeError {
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::InUse(_) | OpenError::NewerFormat { .. } => Self::Database(error),
+            OpenError::Empty(_) | OpenError::InUse(_) | OpenError::NewerFormat { .. } => {
+                Self::Database(error)
+            }
             OpenError::Database { .. } | OpenError::Read(_) => Self::UnreadableDatabase(error),
         }
     }
@@ -130,8 +132,8 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
         .map_err(|source| ServeError::Listen { address: config.listen, source })?;
     let address = listener.local_addr()?;
     let http = http_settings(&config, address);
-    let app =
-        Arc::new(App { registry: registry.clone(), auth, http, stopping: Stopping::default() });
+    let (requests, stopping) = Default::default();
+    let app = Arc::new(App { registry: registry.clone(), auth, http, requests, stopping });
     let tasks = Tasks::start(registry, WAIT_FOR_SWEEP).await;
     directory.announce(&format!("http://{address}"))?;
     writeln!(std::io::stdout().lock(), "listening on http://{address}")?;
@@ -207,6 +209,7 @@ fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
         public_url: config.public_url.clone(),
         loopback,
         port: address.port(),
+        public_metrics: config.metrics.public,
         backup_directory: config.backup.directory.clone(),
         short_delays: config.unsafe_short_delays,
     }

@@ -38,6 +38,8 @@ pub(super) async fn boundary(
     let context = Arc::new(context);
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", id = %context.id());
+    // A client that goes away ends the request here, without an answer to count.
+    let in_flight = app.requests.begin();
     let mut response = next.run(request).instrument(span.clone()).await;
     let _entered = span.enter();
     let problem = response.extensions_mut().remove::<Problem>();
@@ -46,6 +48,7 @@ pub(super) async fn boundary(
     }
     harden(&mut response, context.id(), seen.registry);
     seen.log(&response, problem.as_ref(), &context, watch);
+    in_flight.answered(response.status().as_u16());
     response
 }
 
@@ -206,9 +209,10 @@ pub(super) fn panicked(payload: Box<dyn std::any::Any + Send>) -> Response {
 }
 
 /// Watches a body on its way out: what breaks a pull off is not an answer any more, so it is logged.
-pub(super) fn outgoing(bytes: crate::blobs::ByteStream, what: String) -> Body {
+pub(super) fn outgoing(app: Arc<App>, bytes: crate::blobs::ByteStream, what: String) -> Body {
     use futures_util::TryStreamExt as _;
-    Body::from_stream(bytes.inspect_err(move |error| {
+    let counted = bytes.inspect_ok(move |piece| app.requests.sent(piece.len()));
+    Body::from_stream(counted.inspect_err(move |error| {
         let cause = chain(error);
         tracing::error!(cause, "sending {what} broke off: {cause}");
     }))

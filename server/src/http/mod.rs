@@ -21,6 +21,7 @@ pub mod error;
 pub mod extract;
 mod home;
 mod limits;
+mod metrics;
 pub mod oci;
 mod ops;
 pub mod serve;

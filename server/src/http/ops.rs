@@ -1,18 +1,23 @@
 //! What operators and orchestrators ask: does it live, can it work?
 
 use super::error::ApiError;
+use super::extract::Requester;
+use super::metrics;
 use crate::app::App;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 use std::sync::Arc;
 
-/// `/healthz` and `/readyz`.
+/// `/healthz`, `/readyz` and `/metrics`.
 pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/healthz", get(health)).route("/readyz", get(readiness))
+    Router::new()
+        .route("/healthz", get(health))
+        .route("/readyz", get(readiness))
+        .route("/metrics", get(numbers))
 }
 
 /// The process lives. A storage fault is no reason to restart it: the store heals itself or not.
@@ -37,4 +42,19 @@ async fn readiness(State(app): State<Arc<App>>) -> Result<Response, ApiError> {
             Ok((StatusCode::SERVICE_UNAVAILABLE, body).into_response())
         }
     }
+}
+
+/// Numbers for Prometheus. They tell how busy everybody is, so they are for administrators, unless
+/// the settings say otherwise or nobody beyond this machine can ask. A loopback listener with a public
+/// address stands behind a proxy, which anybody may ask.
+async fn numbers(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let local = app.http.loopback && app.http.public_url.is_none();
+    if !app.http.public_metrics && !local {
+        let (parts, _) = request.into_parts();
+        let requester = Requester::identify(&app.auth, &parts).await?;
+        app.registry.instance_admin(&requester.caller).await?;
+    }
+    let backlog = app.registry.backlog().await?;
+    let text = metrics::render(&app, &backlog);
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }

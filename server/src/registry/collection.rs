@@ -114,6 +114,10 @@ impl Collector {
         self.lock().remove(&id);
     }
 
+    pub(super) fn uploads_in_progress(&self) -> usize {
+        self.lock().len()
+    }
+
     fn touched(&self, id: UploadId) -> Option<Timestamp> {
         self.lock().get(&id).copied()
     }
@@ -372,7 +376,12 @@ impl Registry {
         access: &Administered<Package>,
         selection: &Selection,
     ) -> Result<Preview> {
-        Ok(self.metadata.preview(access.subject.id, selection, MOST_PROBES).await?)
+        match self.metadata.preview(access.subject.id, selection, MOST_PROBES).await {
+            Err(MetadataError::NotFound) => Err(super::RegistryError::NotFound(
+                "such tag or manifest in the package".to_owned(),
+            )),
+            other => Ok(other?),
+        }
     }
 
     /// What a workspace holds that no tag leads to.

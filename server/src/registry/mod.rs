@@ -16,6 +16,7 @@ pub mod projects;
 pub mod pulls;
 pub mod repositories;
 pub mod startup;
+mod statistics;
 pub mod tags;
 pub mod undo;
 pub mod uploads;

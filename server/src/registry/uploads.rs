@@ -102,6 +102,7 @@ impl Registry {
         let object = match self.blobs.finish(id, digest).await {
             Ok(object) => object,
             Err(error @ BlobError::Digest { .. }) => {
+                self.collector.ended(id);
                 self.metadata.end_upload(id).await?;
                 return Err(error.into());
             }

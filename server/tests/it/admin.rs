@@ -109,6 +109,56 @@ async fn from_nothing_to_a_push_and_back() {
 }
 
 #[tokio::test]
+async fn what_was_deleted_or_replaced_is_put_back_or_given_up() {
+    let server = Server::start().await;
+    let ann = server.world.client("ann").await;
+    let first = ann.push_image("acme/shop", "1.0", "one").await;
+    let second = ann.push_image("acme/shop", "1.0", "two").await;
+    let kept = server.run("package kept acme shop").await.expect("listed");
+    assert!(kept.starts_with("KIND  TAG  DIGEST"), "{kept}");
+    assert!(kept.contains(&first.digest()) && kept.contains("user:ann"), "{kept}");
+    let said = server.run("tag restore acme shop 1.0").await.expect("back");
+    assert_eq!(said, format!("tag 1.0 of acme/shop points to {}\n", first.digest()));
+    let there = format!("tag restore acme shop 1.0 --digest {}", second.digest());
+    assert!(server.run(&there).await.expect("back").contains(&second.digest()));
+    let preview = server.json("package preview acme shop --tag 1.0").await;
+    assert_eq!(preview["manifests"], 1);
+    let whole = server.run("package preview acme shop").await.expect("shown");
+    assert!(whole.contains("manifests       2\n"), "{whole}");
+    let holders = format!("package holders acme shop {}", second.digest());
+    assert!(server.run(&holders).await.expect("told").contains(r#"["1.0"]"#));
+    let pending = server.run("package pending acme shop").await.expect("listed");
+    assert!(pending.contains(&first.digest()), "{pending}");
+
+    let _ = ann.delete(&format!("/v2/acme/shop/manifests/{}", second.digest())).await.expect(202);
+    let restore = format!("package restore acme shop --digest {}", second.digest());
+    let said = server.run(&restore).await.expect("back");
+    assert_eq!(said, format!("manifest {} is back in acme/shop\n", second.digest()));
+
+    for _ in 0..2 {
+        server.run("package delete acme shop").await.expect("deleted");
+        server.run("package create acme shop --repository shop").await.expect("made");
+    }
+    let listed = server.json("package deleted acme").await;
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(2));
+    let id = listed["items"][0]["id"].as_u64().expect("an id");
+    let said = server.run("package restore acme shop --name old").await.expect_err("which?");
+    assert!(said.to_string().contains("choose one with --id"), "{said}");
+    let said = server.run(&format!("package restore acme shop --id {id}")).await;
+    assert_eq!(said.expect_err("taken").to_string(), "package shop exists already");
+    let said = server.run(&format!("package restore acme shop --id {id} --name old")).await;
+    assert_eq!(said.expect("back"), "package old is back in acme\n");
+    server.run("package reclaim acme shop --deleted").await.expect("the other one is given up");
+    let said = server.run("package reclaim acme shop --deleted").await.expect_err("gone");
+    assert_eq!(said.to_string(), "there is no deleted package shop in acme");
+    let freed = server.json("package reclaim acme old --tag 1.0").await;
+    assert!(freed["events"].as_u64().is_some_and(|events| events > 0), "{freed}");
+    let receipts = server.run("receipts acme").await.expect("listed");
+    assert!(receipts.starts_with("AT  "), "{receipts}");
+    assert!(receipts.contains("WHY") && receipts.contains("BYTES"), "{receipts}");
+}
+
+#[tokio::test]
 async fn users_are_made_changed_and_switched_off() {
     let server = Server::start().await;
     let said = server.run("user create dora").await.expect("made");

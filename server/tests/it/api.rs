@@ -10,34 +10,34 @@ use serde_json::{Value, json};
 
 const BASE: &str = "/api/v1";
 
-async fn send(client: &Client, method: Method, path: &str, body: &Value) -> Answer {
+pub(crate) async fn send(client: &Client, method: Method, path: &str, body: &Value) -> Answer {
     let kind = [("content-type", "application/json")];
     client.send(method, &format!("{BASE}{path}"), &kind, body.to_string()).await
 }
 
-async fn post(client: &Client, path: &str, body: Value) -> Answer {
+pub(crate) async fn post(client: &Client, path: &str, body: Value) -> Answer {
     send(client, Method::POST, path, &body).await
 }
 
-async fn put(client: &Client, path: &str, body: Value) -> Answer {
+pub(crate) async fn put(client: &Client, path: &str, body: Value) -> Answer {
     send(client, Method::PUT, path, &body).await
 }
 
-async fn patch(client: &Client, path: &str, body: Value) -> Answer {
+pub(crate) async fn patch(client: &Client, path: &str, body: Value) -> Answer {
     send(client, Method::PATCH, path, &body).await
 }
 
-async fn get(client: &Client, path: &str) -> Answer {
+pub(crate) async fn get(client: &Client, path: &str) -> Answer {
     client.get(&format!("{BASE}{path}")).await
 }
 
-async fn delete(client: &Client, path: &str) -> Answer {
+pub(crate) async fn delete(client: &Client, path: &str) -> Answer {
     client.delete(&format!("{BASE}{path}")).await
 }
 
 /// A problem of this status whose detail has these words.
 #[track_caller]
-fn problem(answer: Answer, status: u16, words: &str) -> Value {
+pub(crate) fn problem(answer: Answer, status: u16, words: &str) -> Value {
     let answer = answer.expect(status);
     assert_eq!(answer.header("content-type"), "application/problem+json");
     let problem = answer.json();
@@ -48,13 +48,13 @@ fn problem(answer: Answer, status: u16, words: &str) -> Value {
 }
 
 /// The values of one field of a list.
-fn column(answer: &Answer, field: &str) -> Vec<String> {
+pub(crate) fn column(answer: &Answer, field: &str) -> Vec<String> {
     let body = answer.json();
     let items = body["items"].as_array().expect("items");
     items.iter().map(|item| item[field].as_str().expect("text").to_owned()).collect()
 }
 
-async fn package_id(client: &Client, workspace: &str, name: &str) -> u64 {
+pub(crate) async fn package_id(client: &Client, workspace: &str, name: &str) -> u64 {
     let path = format!("/workspaces/{workspace}/packages?name={name}");
     let found = get(client, &path).await.expect(200).json();
     found["items"][0]["id"].as_u64().expect("an id")

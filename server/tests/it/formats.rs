@@ -8,6 +8,7 @@
 //! STANDPIPE_MAKE_FIXTURE=1 cargo test -p standpipe-server --test it formats
 //! ```
 
+use super::rows::{seal, unseal};
 use crate::harness::{Client, INDEX, Manifest, Settings, World, image};
 use axum::http::Method;
 use flate2::Compression;
@@ -202,10 +203,12 @@ fn set_format(database: &Path, change: impl Fn(u8) -> u8) {
     {
         let mut meta = transaction.open_table(META).expect("a table");
         let key = b"instance".as_slice();
-        let mut row = meta.get(key).expect("a page").expect("an identity").value().to_vec();
+        let stored = meta.get(key).expect("a page").expect("an identity").value().to_vec();
+        let mut row = unseal(&stored).to_vec();
         // The format is the row's last number, and small ones are one byte.
         let last = row.last_mut().expect("a row of several bytes");
         *last = change(*last);
+        let row = seal("meta", key, &row);
         meta.insert(key, row.as_slice()).expect("a page");
     }
     transaction.commit().expect("a disk with space");

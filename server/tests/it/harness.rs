@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use standpipe_server::app::{App, HttpSettings, Stopping};
+use standpipe_server::app::{App, HttpSettings};
 use standpipe_server::auth::{AuthSettings, Authenticator, NewToken};
 use standpipe_server::clock::Clock;
 use standpipe_server::domain::{
@@ -107,7 +107,8 @@ impl World {
         let accounts = AuthSettings { service, token_seconds: 300 };
         let auth = Authenticator::open(registry.clone(), accounts).await.expect("no accounts yet");
         let http = settings.http.clone();
-        let app = Arc::new(App { registry, auth, http, stopping: Stopping::default() });
+        let (requests, stopping) = Default::default();
+        let app = Arc::new(App { registry, auth, http, requests, stopping });
         let options = RouterOptions { idle_body: settings.idle_body };
         let router = router_with(Arc::clone(&app), options);
         Self { app, router, clock, settings, directory }

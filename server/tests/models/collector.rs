@@ -41,6 +41,10 @@ impl World {
     pub(crate) fn review(&self, state: &mut State, package: u8, item: Item) {
         let held = self.review_sees_holder(state, package, item);
         let rows = &mut state.packages[usize::from(package)];
+        if held && self.is(Variant::EntryDroppedLater) {
+            state.decided = Some((package, item));
+            return;
+        }
         if held || rows.row(item).is_none() {
             rows.due.remove(item);
             return;
@@ -60,7 +64,10 @@ impl World {
     }
 
     pub(crate) fn carry(&self, state: &mut State) {
-        if let Some((package, item)) = state.decided.take() {
+        let Some((package, item)) = state.decided.take() else { return };
+        if self.is(Variant::EntryDroppedLater) {
+            state.packages[usize::from(package)].due.remove(item);
+        } else {
             self.take(state, package, item);
         }
     }

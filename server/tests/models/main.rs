@@ -10,8 +10,9 @@
 //! reason a model fails when one of its witnesses (the situation it is about) is never reached.
 //!
 //! What is left out: clocks are two-valued (running, over) and run out in any order; a tag's kept
-//! rows for one manifest count as one; reviews are single transactions, so that an entry's time is
-//! not followed; bytes, sessions, reading and abandoned uploads are not modelled.
+//! rows for one manifest count as one; an entry's time is not followed, because a review is one
+//! transaction and nothing else drops entries; bytes, sessions, reading and abandoned uploads are
+//! not modelled.
 
 mod check;
 mod clients;

@@ -1,5 +1,5 @@
-//! Two clients push one image to one package while its tag is deleted, everything is collected,
-//! and the machine crashes. The only model that follows syncing and the start-up sweep.
+//! Two clients push one image to one package while its tag and its blob are deleted and everything
+//! is collected; and while the machine crashes between writing, syncing and committing.
 
 use super::check::{holds, refuted};
 use super::properties::{L1, S1, S2, S4, S7};
@@ -62,6 +62,7 @@ fn a_crash_under_two_clients_loses_nothing() {
 #[test]
 fn wrong_variants_on_one_package_are_refuted() {
     refuted(CALM, Variant::CollectorDecidesEarlier, S1);
+    refuted(CALM, Variant::EntryDroppedLater, L1);
     refuted(CALM, Variant::ObjectNamedByDigest, S2);
     refuted(CALM, Variant::ObjectNamedByDigest, S7);
     refuted(CALM, Variant::PutChecksEarlier, S1);

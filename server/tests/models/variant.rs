@@ -8,6 +8,8 @@ pub(crate) enum Variant {
     // One package.
     /// The collector looks in one transaction and deletes in another.
     CollectorDecidesEarlier,
+    /// The collector sees a holder in one transaction and drops the entry in another.
+    EntryDroppedLater,
     /// A blob's object is named by its digest, so that names are used again.
     ObjectNamedByDigest,
     /// A manifest PUT looks for its content before its transaction.

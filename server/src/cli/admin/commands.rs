@@ -1,6 +1,7 @@
 //! What can be typed after `standpipe-server admin`.
 
 use super::options::{NewPassword, RepositoryFields, WorkspaceSettings, secret};
+use super::undo::PackageUndo;
 use crate::auth::Secret;
 use clap::Subcommand;
 
@@ -77,6 +78,14 @@ pub(super) enum Command {
         /// Only of this tag
         #[arg(long)]
         tag: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+    },
+    /// What was freed in a workspace, by the event that made it so, newest first
+    Receipts {
+        /// The workspace's slug
+        workspace: String,
         /// At most so many
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
         limit: u32,
@@ -247,13 +256,15 @@ pub(super) enum Package {
         /// The package's name
         package: String,
     },
-    /// Delete a package with all its tags
+    /// Delete a package with all its tags; for a while it can be restored
     Delete {
         /// The workspace's slug
         workspace: String,
         /// The package's name
         package: String,
     },
+    #[command(flatten)]
+    Undo(PackageUndo),
 }
 
 #[derive(Subcommand, Clone, Debug)]
@@ -265,7 +276,7 @@ pub(super) enum Tag {
         /// The package's name
         package: String,
     },
-    /// Delete a tag
+    /// Delete a tag; for a while it can be restored
     Delete {
         /// The workspace's slug
         workspace: String,
@@ -273,6 +284,18 @@ pub(super) enum Tag {
         package: String,
         /// The tag
         tag: String,
+    },
+    /// Put a tag back to what its last movement released: undoes an overwrite or a deletion
+    Restore {
+        /// The workspace's slug
+        workspace: String,
+        /// The package's name
+        package: String,
+        /// The tag
+        tag: String,
+        /// Point it to this digest instead; `admin package kept` lists them
+        #[arg(long)]
+        digest: Option<String>,
     },
 }
 

@@ -13,7 +13,7 @@ pub(super) enum Form {
     Text,
 }
 
-/// Prints a list as a table with these columns.
+/// Prints a list as a table with these columns; `a.b` is the field `b` of the field `a`.
 pub(super) fn table(
     out: &mut impl Write,
     form: Form,
@@ -23,9 +23,10 @@ pub(super) fn table(
     if form == Form::Json {
         return json(out, &serde_json::json!({ "items": items, "next": null }));
     }
-    let mut rows = vec![columns.iter().map(|column| column.to_uppercase()).collect::<Vec<_>>()];
+    let title = |column: &&str| column.rsplit('.').next().unwrap_or(column).to_uppercase();
+    let mut rows = vec![columns.iter().map(title).collect::<Vec<_>>()];
     for item in &items {
-        rows.push(columns.iter().map(|column| cell(&item[*column])).collect());
+        rows.push(columns.iter().map(|column| cell(field(item, column))).collect());
     }
     let widths: Vec<usize> = (0..columns.len())
         .map(|index| rows.iter().map(|row| row[index].chars().count()).max().unwrap_or(0))
@@ -85,6 +86,10 @@ fn flatten(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
         let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         flatten(&key, value, lines);
     }
+}
+
+fn field<'a>(item: &'a Value, column: &str) -> &'a Value {
+    column.split('.').fold(item, |found, name| &found[name])
 }
 
 /// A value in one cell. Control characters could act on the terminal, so they are shown instead.

@@ -14,10 +14,10 @@ use std::io::{Read, Write};
 const LONGEST_PASSWORD: u64 = 8 << 10;
 
 /// A command on its way.
-struct Session<'a, O> {
-    client: Client,
-    form: Form,
-    out: &'a mut O,
+pub(super) struct Session<'a, O> {
+    pub(super) client: Client,
+    pub(super) form: Form,
+    pub(super) out: &'a mut O,
 }
 
 /// Runs a command.
@@ -40,6 +40,7 @@ pub(super) async fn run<O: Write>(
         Command::History { workspace, package, tag, limit } => {
             session.history(&workspace, &package, tag.as_deref(), limit).await
         }
+        Command::Receipts { workspace, limit } => session.receipts(&workspace, limit).await,
         Command::Token(command) => session.token(command).await,
         Command::User(command) => session.user(command, input).await,
     }
@@ -192,6 +193,7 @@ impl<O: Write> Session<'_, O> {
                 let gone = self.client.delete(&["workspaces", &workspace, "packages", &id]).await?;
                 self.say(&gone, &format!("package {package} deleted from {workspace}"))
             }
+            Package::Undo(command) => self.package_undo(command).await,
         }
     }
 
@@ -209,6 +211,9 @@ impl<O: Write> Session<'_, O> {
                 let path = ["workspaces", &workspace, "packages", &id, "tags", &tag];
                 let gone = self.client.delete(&path).await?;
                 self.say(&gone, &format!("tag {tag} deleted from {workspace}/{package}"))
+            }
+            Tag::Restore { workspace, package, tag, digest } => {
+                self.restore_tag(&workspace, &package, &tag, digest).await
             }
         }
     }
@@ -325,14 +330,18 @@ impl<O: Write> Session<'_, O> {
     }
 
     /// Packages are addressed by id, because their names have slashes.
-    async fn package_id(&self, workspace: &str, name: &str) -> Result<String, AdminError> {
+    pub(super) async fn package_id(
+        &self,
+        workspace: &str,
+        name: &str,
+    ) -> Result<String, AdminError> {
         let path = ["workspaces", workspace, "packages"];
         let found = self.client.get(&path, &[("name", name)]).await?;
         let id = found["items"][0]["id"].as_u64().map(|id| id.to_string());
         id.ok_or_else(|| AdminError::Refused(format!("there is no package {name} in {workspace}")))
     }
 
-    fn say(&mut self, answer: &Value, words: &str) -> Result<(), AdminError> {
+    pub(super) fn say(&mut self, answer: &Value, words: &str) -> Result<(), AdminError> {
         sentence(self.out, self.form, answer, words)
     }
 }

@@ -193,6 +193,18 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<App>> for Query<T> {
     }
 }
 
+/// A query string whose parameters may be given several times, as it is.
+#[derive(Clone, Debug)]
+pub(super) struct Pairs(pub(super) Vec<(String, String)>);
+
+impl FromRequestParts<Arc<App>> for Pairs {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        Query::from_request_parts(parts, app).await.map(|Query(pairs)| Self(pairs))
+    }
+}
+
 /// Which page of a list.
 #[derive(Clone, Debug, Default, serde::Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -213,6 +225,23 @@ pub(super) struct Wanted {
     limit: usize,
 }
 
+/// How much of a list that has no pages.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Count {
+    /// At most so many items; 100 unless given.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(super) limit: Option<usize>,
+}
+
+impl Count {
+    /// Checks the number.
+    pub(super) fn wanted(self) -> Result<Wanted, ApiError> {
+        Paging { after: None, limit: self.limit }.wanted()
+    }
+}
+
 impl Paging {
     /// Checks the numbers.
     pub(super) fn wanted(self) -> Result<Wanted, ApiError> {
@@ -228,6 +257,11 @@ impl Paging {
 }
 
 impl Wanted {
+    /// Where the page begins.
+    pub(super) fn after(&self) -> Option<&str> {
+        self.after.as_deref()
+    }
+
     /// How many items.
     pub(super) const fn limit(&self) -> usize {
         self.limit

@@ -6,6 +6,7 @@
 //! somebody means it. This folder decides nothing about rights: a handler gets its proof from the
 //! registry, and for anything addressed by an id the proof names the parent too.
 
+mod collection;
 mod history;
 mod input;
 mod maintenance;
@@ -17,6 +18,7 @@ mod projects;
 mod repositories;
 mod tags;
 mod tokens;
+mod undo;
 mod users;
 mod workspaces;
 
@@ -66,6 +68,14 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(tags::list))
         .routes(routes!(tags::show, tags::delete))
         .routes(routes!(history::list))
+        .routes(routes!(undo::kept))
+        .routes(routes!(undo::restore))
+        .routes(routes!(undo::deleted_packages))
+        .routes(routes!(collection::preview))
+        .routes(routes!(collection::reclaim))
+        .routes(routes!(collection::pending))
+        .routes(routes!(collection::holders))
+        .routes(routes!(collection::receipts))
         .routes(routes!(maintenance::verify, maintenance::verification))
         .routes(routes!(maintenance::back_up, maintenance::backup))
         .routes(routes!(tokens::list, tokens::create))
@@ -85,7 +95,9 @@ fn described() -> OpenApiRouter<Arc<App>> {
         description = "Workspaces, projects, repositories, packages, users and tokens of a Standpipe \
             server. Log in with Basic (a password, or a token as the password) or send a token as \
             Bearer. Lists are cut into pages: send `next` of one answer as `after` of the next \
-            request. Refusals are RFC 9457 problems.",
+            request. Refusals are RFC 9457 problems. What was deleted or replaced is kept for the \
+            workspace's keep_seconds and can be put back; then its bytes are freed by themselves, and \
+            a receipt says whose event freed how much.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     modifiers(&Logins),
@@ -134,7 +146,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 41, "a route was added or removed: look at the description too");
+        assert_eq!(operations, 49, "a route was added or removed: look at the description too");
         assert_references_lead_somewhere(&description, &description);
     }
 

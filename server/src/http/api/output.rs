@@ -18,6 +18,11 @@ pub(super) struct Items<T> {
 }
 
 impl<T: Serialize> Items<T> {
+    /// A list that has no pages.
+    pub(super) fn whole<R>(found: Vec<R>, show: impl Fn(R) -> T) -> Self {
+        Self { items: found.into_iter().map(show).collect(), next: None }
+    }
+
     /// A page of what was read, where one item more than wanted says that there is a next page.
     pub(super) fn page<R>(
         mut found: Vec<R>,

@@ -78,7 +78,7 @@ pub(super) struct PackageQuery {
 }
 
 impl Package {
-    fn new(package: metadata::Package, repository: String) -> Self {
+    pub(super) fn new(package: metadata::Package, repository: String) -> Self {
         Self {
             id: package.id.0,
             name: package.name.to_string(),
@@ -92,7 +92,7 @@ impl Package {
 
 /// The slug of a package's repository. A package always has one; the empty text is for the moment
 /// in which both are deleted.
-async fn repository_of(app: &App, id: RepositoryId) -> Result<String, RegistryError> {
+pub(super) async fn repository_of(app: &App, id: RepositoryId) -> Result<String, RegistryError> {
     let slug = app.registry.repository_slug(id).await?;
     Ok(slug.map(|slug| slug.to_string()).unwrap_or_default())
 }
@@ -178,8 +178,8 @@ pub(super) async fn show(
     Ok(axum::Json(package))
 }
 
-/// Deletes a package with all its tags. Its name is free at once. Takes the role `admin` on its
-/// repository.
+/// Deletes a package with all its tags. Its name is free at once, and for a while it can be put back.
+/// Takes the role `admin` on its repository.
 #[utoipa::path(delete, path = "/workspaces/{workspace}/packages/{package}", tag = "packages",
     params(("workspace" = String, Path, description = "The workspace's slug"),
         ("package" = u64, Path, description = "The package's id")),

@@ -32,7 +32,7 @@ pub(super) struct Workspace {
     lease_seconds: u64,
     /// How long what an overwrite or a deletion released can be restored.
     keep_seconds: u64,
-    /// The most bytes held for restoring; `null` for no cap.
+    /// The most bytes held for restoring; beyond it the oldest is given up. `null` for no cap.
     keep_bytes: Option<u64>,
     /// From forgetting an object to removing its file.
     purge_seconds: u64,
@@ -54,6 +54,34 @@ struct WorkspaceUsage {
     manifest_bytes: u64,
     /// Bytes of objects that are forgotten but not removed yet.
     doomed_bytes: u64,
+    /// What of them no tag leads to; only where one workspace is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<Held>,
+}
+
+/// What a workspace holds that no tag leads to: kept for undo, or promised to a client for a while.
+#[derive(Debug, Serialize, ToSchema)]
+struct Held {
+    /// Bytes of the blobs and manifests.
+    bytes: u64,
+    /// Blobs, each counted once.
+    blobs: u64,
+    /// Manifests.
+    manifests: u64,
+    /// The search was cut short: it is at least this.
+    at_least: bool,
+}
+
+impl WorkspaceUsage {
+    fn new(usage: metadata::WorkspaceUsage) -> Self {
+        let metadata::WorkspaceUsage { blob_bytes, manifest_bytes, doomed_bytes } = usage;
+        Self { blob_bytes, manifest_bytes, doomed_bytes, held: None }
+    }
+
+    fn with(self, metadata::Held { held, at_least }: metadata::Held) -> Self {
+        let (bytes, blobs, manifests) = (held.bytes(), held.blobs, held.manifests);
+        Self { held: Some(Held { bytes, blobs, manifests, at_least }), ..self }
+    }
 }
 
 /// A workspace to be created.
@@ -83,20 +111,20 @@ pub(super) struct WorkspaceChanges {
     default_repository: Option<Option<String>>,
     /// At least 600.
     lease_seconds: Option<u64>,
-    /// How long what was released can be restored.
+    /// How long what was released can be restored; 0 for not at all.
     keep_seconds: Option<u64>,
     /// The most bytes held for restoring; `null` for no cap.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<u64>)]
     keep_bytes: Option<Option<u64>>,
-    /// From forgetting an object to removing its file.
+    /// From forgetting an object to removing its file; 0 for at once.
     purge_seconds: Option<u64>,
     /// Whether an index may name manifests that are not in the package.
     sparse_indexes: Option<bool>,
 }
 
 impl Workspace {
-    fn new(workspace: metadata::Workspace, usage: Option<metadata::WorkspaceUsage>) -> Self {
+    fn new(workspace: metadata::Workspace, usage: Option<WorkspaceUsage>) -> Self {
         let settings = workspace.settings;
         Self {
             slug: workspace.slug.to_string(),
@@ -109,11 +137,7 @@ impl Workspace {
             purge_seconds: settings.purge.as_secs(),
             sparse_indexes: settings.sparse_indexes,
             created_at: time(workspace.created.at),
-            usage: usage.map(|usage| WorkspaceUsage {
-                blob_bytes: usage.blob_bytes,
-                manifest_bytes: usage.manifest_bytes,
-                doomed_bytes: usage.doomed_bytes,
-            }),
+            usage,
         }
     }
 }
@@ -176,7 +200,7 @@ pub(super) async fn create(
     Ok(Created { location, body: Workspace::new(workspace, None) })
 }
 
-/// One workspace with its byte totals.
+/// One workspace with its byte totals and what it holds for undo.
 #[utoipa::path(get, path = "/workspaces/{workspace}", tag = "workspaces",
     params(("workspace" = String, Path, description = "The workspace's slug")),
     responses((status = 200, body = Workspace), Refusals))]
@@ -186,7 +210,8 @@ pub(super) async fn show(
     At((slug,)): At<(Slug,)>,
 ) -> Result<axum::Json<Workspace>, ApiError> {
     let workspace = app.registry.visible_workspace(call.caller(), &slug).await?;
-    let usage = app.registry.workspace_usage(&workspace).await?;
+    let usage = WorkspaceUsage::new(app.registry.workspace_usage(&workspace).await?);
+    let usage = usage.with(app.registry.held(&workspace).await?);
     Ok(axum::Json(Workspace::new(workspace, Some(usage))))
 }
 
@@ -208,6 +233,6 @@ pub(super) async fn change(
     let change = call.change();
     let changed = app.registry.update_workspace(&access, &change, name, settings, short_delays);
     let workspace = changed.await?;
-    let usage = app.registry.workspace_usage(&workspace).await?;
+    let usage = WorkspaceUsage::new(app.registry.workspace_usage(&workspace).await?);
     Ok(axum::Json(Workspace::new(workspace, Some(usage))))
 }

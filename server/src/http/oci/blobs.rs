@@ -13,6 +13,7 @@ use crate::registry::blobs::{ByteRange, Purpose};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use std::sync::Arc;
 
 /// What may be kept must be asked for again each time: a right can be withdrawn, and an answer to
 /// HEAD is a promise that only the server can renew.
@@ -35,7 +36,7 @@ pub(super) async fn read(call: Call, name: Name, digest: Digest) -> Answer {
         Body::empty()
     } else {
         let bytes = call.registry().read_blob(&access, &digest, facts, part).await?;
-        outgoing(bytes, format!("blob {digest}"))
+        outgoing(Arc::clone(&call.oci.app), bytes, format!("blob {digest}"))
     };
     Ok(content(status, &digest, part, facts.size, body))
 }

@@ -7,6 +7,7 @@
 use super::endpoint::Endpoint;
 use super::range::{ContentRange, uploaded};
 use super::{Answer, CONTENT_DIGEST, Call, bad_request};
+use crate::blobs::ByteStream;
 use crate::domain::{Algorithm, Digest, Name, UploadId};
 use crate::http::error::{Code, OciError};
 use crate::http::extract::{byte_stream, to_its_end};
@@ -16,6 +17,8 @@ use crate::registry::{RegistryError, Result};
 use axum::body::{Body, HttpBody as _};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::TryStreamExt as _;
+use std::sync::Arc;
 
 /// The header that names an upload, which docker writes into its log.
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -53,7 +56,7 @@ pub(super) async fn status(call: Call, name: Name, id: UploadId) -> Answer {
 pub(super) async fn append(call: Call, body: Body, name: Name, id: UploadId) -> Answer {
     let access = call.registry().writable(&call.requester.caller, &name).await?;
     let chunk = chunk(call.headers())?;
-    let (registry, body) = (call.registry().clone(), byte_stream(body));
+    let (registry, body) = (call.registry().clone(), incoming(&call, body));
     let verb = async move { registry.append_chunk(&access, id, chunk, body).await };
     let status = to_its_end(verb).await.map_err(|error| located(error, &name, id))?;
     Ok(accepted(StatusCode::ACCEPTED, &name, status))
@@ -66,7 +69,7 @@ pub(super) async fn finish(call: Call, body: Body, name: Name, id: UploadId) -> 
     let digest: Digest = digest.ok_or_else(missing_digest)?;
     let chunk = chunk(call.headers())?;
     let (registry, change) = (call.registry().clone(), call.requester.change());
-    let last = (!body.is_end_stream()).then(|| (chunk, byte_stream(body)));
+    let last = (!body.is_end_stream()).then(|| (chunk, incoming(&call, body)));
     let verb = async move { registry.finish_upload(&access, &change, id, &digest, last).await };
     to_its_end(verb).await.map_err(|error| located(error, &name, id))?;
     Ok(stored(&name, &digest))
@@ -106,7 +109,7 @@ async fn push_whole(
     let chunk = chunk(call.headers())?;
     let (registry, change) = (call.registry().clone(), call.requester.change());
     let (caller, target) = (call.requester.caller.clone(), name.clone());
-    let body = byte_stream(body);
+    let body = incoming(&call, body);
     let verb = async move {
         let begun = registry.start_upload(&access, &change, digest.algorithm()).await?;
         // The package may have been created just now, which this proof does not know.
@@ -137,6 +140,13 @@ fn chunk(headers: &HeaderMap) -> std::result::Result<Chunk, OciError> {
         return Err(bad_request(Code::SizeInvalid, message));
     }
     Ok(Chunk { at: Some(range.first), length: Some(range.length) })
+}
+
+/// The bytes of a body, counted as they come.
+fn incoming(call: &Call, body: Body) -> ByteStream {
+    let app = Arc::clone(&call.oci.app);
+    let counted = byte_stream(body).inspect_ok(move |piece| app.requests.received(piece.len()));
+    ByteStream::new(counted)
 }
 
 /// The announced length of a body. The HTTP layer has refused what is not a number.

@@ -22,6 +22,8 @@ macro_rules! tables {
 
         const DEFINITIONS: &[Definition] = &[$(Definition::new($name),)*];
 
+        const NAMES: &[&str] = &[$($name,)*];
+
         /// All tables.
         pub(super) const TABLES: &[Table] = &[$(Table::$variant,)*];
     };
@@ -94,7 +96,44 @@ tables! {
     Pull = "pull",
 }
 
+/// Bytes of a row's checksum, at the end of its value.
+const CHECKSUM: usize = 4;
+
+/// The checksum of a row. redb verifies its own only when it repairs a file, so without this a flipped
+/// bit would be answered as if it were true. The table and key are part of it: a row in another's place
+/// is damage too.
+fn checksum(table: Table, key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(table.name().as_bytes());
+    crc.update(&[0]);
+    crc.update(&u64::try_from(key.len()).unwrap_or(u64::MAX).to_le_bytes());
+    crc.update(key);
+    crc.update(value);
+    crc.finalize().to_le_bytes()
+}
+
+/// A value as it is stored.
+pub(super) fn sealed(table: Table, key: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(value.len() + CHECKSUM);
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(&checksum(table, key, value));
+    bytes
+}
+
+/// A stored value, if its checksum holds.
+fn unsealed<'a>(table: Table, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8]> {
+    match stored.split_last_chunk::<CHECKSUM>() {
+        Some((value, sum)) if *sum == checksum(table, key, value) => Ok(value),
+        _ => Err(MetadataError::Corrupt(table.name())),
+    }
+}
+
 impl Table {
+    /// Its name, for messages.
+    pub(super) const fn name(self) -> &'static str {
+        NAMES[self as usize]
+    }
+
     /// What redb calls it.
     pub(super) const fn definition(self) -> Definition {
         DEFINITIONS[self as usize]
@@ -235,7 +274,8 @@ impl Snapshot {
 impl Rows for Snapshot {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let Some(open) = self.open(table)? else { return Ok(None) };
-        Ok(open.get(key).map_err(storage)?.map(|guard| guard.value().to_vec()))
+        let Some(guard) = open.get(key).map_err(storage)? else { return Ok(None) };
+        Ok(Some(unsealed(table, key, guard.value())?.to_vec()))
     }
 
     fn visit(
@@ -246,7 +286,7 @@ impl Rows for Snapshot {
         visitor: Visitor<'_>,
     ) -> Result<()> {
         let Some(open) = self.open(table)? else { return Ok(()) };
-        walk(open.range::<&[u8]>(bounds).map_err(storage)?, backwards, visitor)
+        walk(table, open.range::<&[u8]>(bounds).map_err(storage)?, backwards, visitor)
     }
 }
 
@@ -293,7 +333,8 @@ impl<'txn> Batch<'txn> {
     pub(super) fn put_value(&mut self, table: Table, key: &Key, value: &[u8]) -> Result<()> {
         self.written = true;
         self.writes += 1;
-        self.tables[table as usize].insert(key.bytes(), value).map_err(storage)?;
+        let value = sealed(table, key.bytes(), value);
+        self.tables[table as usize].insert(key.bytes(), &value[..]).map_err(storage)?;
         Ok(())
     }
 
@@ -327,7 +368,8 @@ impl Rows for Batch<'_> {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
         self.touched.set(self.touched.get() + 1);
         let open = &self.tables[table as usize];
-        Ok(open.get(key).map_err(storage)?.map(|guard| guard.value().to_vec()))
+        let Some(guard) = open.get(key).map_err(storage)? else { return Ok(None) };
+        Ok(Some(unsealed(table, key, guard.value())?.to_vec()))
     }
 
     fn visit(
@@ -338,7 +380,7 @@ impl Rows for Batch<'_> {
         visitor: Visitor<'_>,
     ) -> Result<()> {
         let open = &self.tables[table as usize];
-        walk(open.range::<&[u8]>(bounds).map_err(storage)?, backwards, &mut |key, value| {
+        walk(table, open.range::<&[u8]>(bounds).map_err(storage)?, backwards, &mut |key, value| {
             self.touched.set(self.touched.get() + 1);
             visitor(key, value)
         })
@@ -346,13 +388,15 @@ impl Rows for Batch<'_> {
 }
 
 fn walk(
+    table: Table,
     mut range: redb::Range<'_, &'static [u8], &'static [u8]>,
     backwards: bool,
     visitor: Visitor<'_>,
 ) -> Result<()> {
     while let Some(item) = if backwards { range.next_back() } else { range.next() } {
         let (key, value) = item.map_err(storage)?;
-        if let Walk::Stop = visitor(key.value(), value.value())? {
+        let value = unsealed(table, key.value(), value.value())?;
+        if let Walk::Stop = visitor(key.value(), value)? {
             break;
         }
     }

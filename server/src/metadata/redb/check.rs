@@ -33,14 +33,18 @@ struct Findings {
 /// Checks every relation between rows.
 pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     let mut found = Findings::default();
-    all_packages(rows, &mut found)?;
-    all_blobs(rows, &mut found)?;
-    links(rows, &mut found)?;
-    all_manifests(rows, &mut found)?;
-    edges(rows, &mut found)?;
-    all_tags(rows, &mut found)?;
-    all_due(rows, &mut found)?;
-    totals(rows, &mut found)?;
+    type Pass = fn(&Snapshot, &mut Findings) -> Result<()>;
+    let passes: [Pass; 8] =
+        [all_packages, all_blobs, links, all_manifests, edges, all_tags, all_due, totals];
+    for pass in passes {
+        match pass(rows, &mut found) {
+            // What cannot be read is told like what does not fit, and the other tables are looked at.
+            Err(MetadataError::Corrupt(what)) => {
+                found.words.push(format!("a stored record is damaged: {what}"));
+            }
+            done => done?,
+        }
+    }
     Ok(found.words)
 }
 

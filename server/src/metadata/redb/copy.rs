@@ -4,7 +4,7 @@
 //! Copying the file itself would not do: it changes while it is read. An open snapshot pins the pages
 //! it shows, so the database grows by what is changed meanwhile and reuses that space afterwards.
 
-use super::batch::{Rows as _, Snapshot, TABLES, Table, Walk, storage};
+use super::batch::{Rows as _, Snapshot, TABLES, Table, Walk, sealed, storage};
 use super::keys::Key;
 use crate::metadata::{MetadataError, Result};
 use redb::Database;
@@ -47,7 +47,7 @@ fn write(copy: &Database, table: Table, page: &[(Vec<u8>, Vec<u8>)]) -> Result<(
     {
         let mut open = transaction.open_table(table.definition()).map_err(storage)?;
         for (key, value) in page {
-            open.insert(&key[..], &value[..]).map_err(storage)?;
+            open.insert(&key[..], &sealed(table, key, value)[..]).map_err(storage)?;
         }
     }
     transaction.commit().map_err(storage)

@@ -5,7 +5,7 @@
 //! never busy for long. Invariant: until an edge is let go it still holds, so nothing is collected too
 //! early; a push of the same manifest meanwhile writes all edges again and ends the fan.
 
-use super::batch::{Batch, Rows as _, Table, Walk};
+use super::batch::{Batch, Rows, Table, Walk};
 use super::causes::{CauseRow, FanRow};
 use super::due::{self, Item};
 use super::keys::Key;
@@ -29,6 +29,11 @@ pub(super) fn cancel(batch: &mut Batch<'_>, package: PackageId, digest: &Digest)
         due::clear(batch, &Item::Fan(package, *digest))?;
     }
     Ok(())
+}
+
+/// Whether a manifest that is gone has not let go everything yet.
+pub(super) fn is_pending(rows: &impl Rows, package: PackageId, digest: &Digest) -> Result<bool> {
+    rows.has(Table::Fan, &key(package, digest))
 }
 
 /// Lets go what a manifest held whose row has just been removed; what does not fit into this

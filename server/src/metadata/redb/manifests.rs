@@ -59,7 +59,12 @@ pub(super) fn is_held(
         }
     }
     match &row.subject {
-        Some(subject) if !row.independent && !mutant!("review-ignores-subject") => {
+        // A referrer that a client deleted itself goes, whatever becomes of its subject.
+        Some(subject)
+            if !row.independent
+                && (row.hidden.is_none() || mutant!("subject-holds-deleted-referrers"))
+                && !mutant!("review-ignores-subject") =>
+        {
             rows.has(Table::Manifest, &key(package, &subject.read()?))
         }
         _ => Ok(false),

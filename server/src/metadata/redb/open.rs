@@ -44,6 +44,9 @@ pub enum OpenError {
         #[source]
         source: MetadataError,
     },
+    /// There is a file and nothing in it.
+    #[error("{0} is empty, so the database is lost; restore the data directory from a backup")]
+    Empty(PathBuf),
     /// Another process has it open.
     #[error("{0} is in use by another process")]
     InUse(PathBuf),
@@ -71,16 +74,17 @@ impl RedbStore {
         options: RedbOptions,
         clock: Clock,
     ) -> std::result::Result<Self, OpenError> {
-        let is_new = !path.exists();
-        let database = create(path, options).map_err(|error| match error {
+        let refused = |error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => OpenError::InUse(path.to_owned()),
             other => OpenError::Database { path: path.to_owned(), source: storage(other) },
-        })?;
-        if is_new && let Some(directory) = path.parent() {
-            // Creating a file does not make its name durable; its directory's fsync does.
-            let synced = std::fs::File::open(directory).and_then(|open| open.sync_all());
-            synced.map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
+        };
+        match std::fs::metadata(path) {
+            // redb would take an empty file for a new database, and hide that one is lost.
+            Ok(found) if found.len() == 0 => return Err(OpenError::Empty(path.to_owned())),
+            Ok(_) => {}
+            Err(_) => make(path, options, &clock)?,
         }
+        let database = create(path, options).map_err(refused)?;
         let path = path.to_owned();
         Self::start(database, Box::new(move || reopen(&path, options)), clock)
     }
@@ -146,6 +150,27 @@ impl RedbStore {
             .map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
         Ok(Self { database, queue, clock, boot, meter, writer: Some(thread) })
     }
+}
+
+/// Makes a database with an identity under another name and then gives it its own, so that a first
+/// start that is cut off leaves nothing that could be taken for a damaged database.
+fn make(path: &Path, options: RedbOptions, clock: &Clock) -> std::result::Result<(), OpenError> {
+    let io = |error: std::io::Error| OpenError::Read(MetadataError::Unavailable(error.into()));
+    let unfinished = path.with_extension("redb.tmp");
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
+    let database = create(&unfinished, options).map_err(|error| OpenError::Database {
+        path: unfinished.clone(),
+        source: storage(error),
+    })?;
+    claim(&database, clock).map_err(OpenError::Read)?;
+    drop(database);
+    std::fs::rename(&unfinished, path).map_err(io)?;
+    // A new name is durable when its directory is.
+    let directory = path.parent().unwrap_or(path);
+    std::fs::File::open(directory).and_then(|open| open.sync_all()).map_err(io)
 }
 
 fn create(path: &Path, options: RedbOptions) -> std::result::Result<Database, redb::DatabaseError> {

@@ -26,7 +26,9 @@ tests! {
     a_deleted_tag_can_be_put_back_until_keep_is_over,
     a_full_backup_window_holds_objects,
     a_large_index_is_let_go_in_pages_and_a_push_meanwhile_keeps_all,
+    a_deleted_referrer_goes_although_its_subject_lives,
     a_referrer_lives_by_its_subject_and_goes_with_it,
+    a_referrer_that_was_confirmed_outlives_a_subject_that_goes_in_pages,
     an_index_about_itself_does_not_live_for_ever,
     an_overwritten_image_goes_after_keep_and_the_receipt_says_what_and_why,
     confirmed_content_outlives_the_last_reference_by_a_lease,
@@ -210,6 +212,55 @@ mod on {
         on.store.restore(&change(), on.first, &Restore::Manifest(image.digest)).await.unwrap();
         assert!(is_there(&on, on.first, signature.digest).await, "it came back with its subject");
         assert_eq!(later(&on).await.manifests, 2, "without a tag both go");
+    }
+
+    // Found by the models: SubjectHoldsDeletedReferrers.
+    pub(super) async fn a_deleted_referrer_goes_although_its_subject_lives(on: Fixture) {
+        for blob in ["a", "sig"] {
+            on.blob(on.first, blob).await;
+        }
+        let image = Fixture::image(&["a"], &["v1"]);
+        on.put(on.first, image.clone()).await.unwrap();
+        let signature = referrer(&image, "sig");
+        on.put(on.first, signature.clone()).await.unwrap();
+        on.store.delete_manifest(&change(), on.first, &signature.digest).await.unwrap();
+        on.clock.advance(DAY * 6);
+        settle(&on).await;
+        on.store.restore(&change(), on.first, &Restore::Manifest(signature.digest)).await.unwrap();
+        later(&on).await;
+        assert!(is_there(&on, on.first, signature.digest).await);
+        on.store.delete_manifest(&change(), on.first, &signature.digest).await.unwrap();
+        let freed = later(&on).await;
+        assert_eq!((freed.manifests, freed.blobs), (1, 1));
+        assert!(is_there(&on, on.first, image.digest).await);
+    }
+
+    // Found by the models: GoingSubjectHoldsNothing.
+    pub(super) async fn a_referrer_that_was_confirmed_outlives_a_subject_that_goes_in_pages(
+        on: Fixture,
+    ) {
+        let blobs: Vec<_> = (0..70).map(|number| format!("b{number}")).collect();
+        let names: Vec<_> = blobs.iter().map(String::as_str).collect();
+        for blob in names.iter().chain(&["sig"]) {
+            on.blob(on.first, blob).await;
+        }
+        let image = Fixture::image(&names, &["v1"]);
+        let signature = referrer(&image, "sig");
+        on.put(on.first, signature.clone()).await.unwrap();
+        on.put(on.first, image.clone()).await.unwrap();
+        on.store.delete_tag(&change(), on.first, &tag("v1")).await.unwrap();
+        // The signature's own lease ends, and it keeps its entry, in the moment its subject goes.
+        let told = on.store.renew_lease(on.first, Leased::Manifest, &signature.digest).await;
+        assert!(told.unwrap());
+        on.clock.advance(DAY * 7 - HOUR);
+        settle(&on).await;
+        on.store.renew_lease(on.first, Leased::Manifest, &signature.digest).await.unwrap();
+        on.clock.advance(HOUR * 23);
+        for _ in 0..20 {
+            on.store.collect(1, 400).await.unwrap();
+            assert!(is_there(&on, on.first, signature.digest).await, "it was promised for a day");
+        }
+        assert_eq!(later(&on).await.blobs, 71);
     }
 
     fn referrer(subject: &NewManifest, blob: &str) -> NewManifest {

@@ -9,6 +9,10 @@ use super::super::{blobs, fans, manifests, release};
 use super::{Place, Step};
 use crate::domain::{Digest, Timestamp};
 use crate::metadata::{Freed, MetadataError, Result};
+use std::time::Duration;
+
+/// When something is looked at again that waits for a page of another's removal.
+const SOON: Duration = Duration::from_millis(500);
 
 impl Step {
     /// Removes a link that nothing refers to, once its lease and its hiding are over.
@@ -75,6 +79,14 @@ impl Step {
         let Some(row) = row else { return due::clear(batch, &item) };
         if manifests::is_held(batch, place.id, digest, &row)? {
             return due::clear(batch, &item);
+        }
+        if let Some(subject) = &row.subject
+            && fans::is_pending(batch, place.id, &subject.read()?)?
+            && !mutant!("going-subject-holds-nothing")
+        {
+            // Its subject has just gone and has not told it yet. With the news comes the lease that
+            // covers what clients were told while the subject was there.
+            return due::set(batch, &item, batch.now().plus(SOON), cause);
         }
         let kept = release::kept_until(row.hidden.as_ref(), row.given_up, place.settings.keep);
         let until = Timestamp(row.lease).max(kept.unwrap_or_default());
