@@ -7,7 +7,8 @@ usage() {
     cat <<'TEXT'
 usage: tests/run.sh [--soak] [--unit | --e2e] [FILTER...]
 
-  --soak    the long forms: layers of 4 GiB, more crashes
+  --soak    the long forms: layers of 4 GiB, more crashes, ten minutes of
+            pushing and deleting while space is collected
   --unit    only the tests of the pipe and the server by themselves
   --e2e     only the tests with real processes and clients
   FILTER    only tests whose name contains one of these

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 use standpipe_tests::environment;
+use standpipe_tests::payload::digest_of;
 use standpipe_tests::poll;
 use standpipe_tests::raw::Raw;
 use tokio::sync::RwLock;
@@ -276,11 +277,12 @@ async fn push_load(
 /// Pulls the tag that is overwritten; what it led to when it was asked for stays for `keep`.
 async fn pull(raw: Raw, pushed: Arc<RwLock<Pushed>>, keep: Duration) {
     while !pushed.read().await.over {
+        // So that the readers leave something of the machine to the others.
+        sleep(Duration::from_millis(20)).await;
         let begin = Instant::now();
         let answer = raw.manifest(NAME, TAG).await;
         if answer.status == 404 {
             // Before the first push.
-            sleep(Duration::from_millis(20)).await;
             continue;
         }
         for layer in answer.expect(200).json()["layers"].as_array().into_iter().flatten() {
@@ -290,7 +292,7 @@ async fn pull(raw: Raw, pushed: Arc<RwLock<Pushed>>, keep: Duration) {
                 break;
             }
             let pulled = pulled.expect(200);
-            assert_eq!(standpipe_tests::payload::digest_of(&pulled.body), digest);
+            assert_eq!(digest_of(&pulled.body), digest);
         }
     }
 }

@@ -79,7 +79,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(clocks: Clocks) -> Self {
-        let layers = (0..LAYERS).map(|number| Blob::new(number, 2_000 + number * 3_000)).collect();
+        let layers = (0..LAYERS).map(|number| Blob::new(number, 2_000 + number * 1_000)).collect();
         Self {
             memory: Memory::default(),
             layers,
@@ -150,7 +150,7 @@ async fn roots(raw: &Raw, shared: &Shared) -> Vec<Key> {
 
 const CLOCKS: Clocks = Clocks { lease: 3, keep: 2, purge: 1 };
 const PACKAGES: [&str; 3] = ["api", "web", "tools/migrate"];
-const LAYERS: u64 = 16;
+const LAYERS: u64 = 40;
 const PUSHERS: u64 = 10;
 const OVERWRITERS: u64 = 3;
 const DELETERS: u64 = 2;

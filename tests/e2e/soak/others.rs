@@ -18,7 +18,7 @@ use crate::space::{blobs_of, children_of};
 pub(crate) async fn delete(mut client: Client) {
     while !client.shared.is_over() {
         // Between deletions, so that there is something left to delete.
-        sleep(Duration::from_millis(client.random.between(50, 500))).await;
+        sleep(Duration::from_millis(client.random.between(50, 700))).await;
         let shared = client.shared.clone();
         let memory = &shared.memory;
         if client.random.chance(60) {
@@ -54,11 +54,10 @@ async fn delete_manifest(client: &mut Client, key: &Key, tags: &[Key]) {
 /// Pulls by tag and by digest until it is time to stop.
 pub(crate) async fn read(mut client: Client) {
     while !client.shared.is_over() {
+        // So that the readers leave something of the machine to the others.
+        sleep(Duration::from_millis(client.random.between(5, 40))).await;
         let shared = client.shared.clone();
-        let Some((tag, digest)) = shared.memory.some_tag(&mut client.random) else {
-            sleep(Duration::from_millis(20)).await;
-            continue;
-        };
+        let Some((tag, digest)) = shared.memory.some_tag(&mut client.random) else { continue };
         let by_digest = client.random.chance(40);
         let reference = if by_digest { &digest } else { &tag.1 };
         let path = format!("/v2/{}/manifests/{reference}", tag.0);

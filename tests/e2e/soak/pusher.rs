@@ -105,6 +105,6 @@ async fn abandon(client: &mut Client, name: &str) {
 
 /// The tag that the overwriters share.
 pub(crate) const LATEST: &str = "latest";
-const TAGS: u64 = 3;
+const TAGS: u64 = 2;
 const SHARED_CHILDREN: u64 = 6;
 const CHILD_SEED: u64 = 7_000_000;
