@@ -8,7 +8,8 @@ usage() {
 usage: tests/run.sh [--soak] [--unit | --e2e] [FILTER...]
        tests/run.sh --mutants [NAME...]
 
-  --soak    the long forms: layers of 4 GiB, more crashes
+  --soak    the long forms: layers of 4 GiB, more crashes, ten minutes of
+            pushing and deleting while space is collected
   --unit    only the tests of the pipe and the server by themselves
   --e2e     only the tests with real processes and clients
   --mutants take out one protection after the other and show which test notices (20 minutes)

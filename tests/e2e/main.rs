@@ -4,10 +4,12 @@
 //! its own, so that they run side by side; heavy ones take turns.
 
 mod admin_cli;
+mod artifacts;
 mod bad_input;
 mod bad_input_pipe;
 mod clients;
 mod clock;
+mod collecting;
 mod concurrency;
 mod crash;
 mod damaged;
@@ -16,8 +18,11 @@ mod full_disk;
 mod lifecycle;
 mod maintenance;
 mod memory;
+mod overwrites;
 mod protocol;
 mod quickstart;
 mod roles;
+mod soak;
+mod space;
 mod stopping;
 mod world;
