@@ -9,6 +9,7 @@ mod bad_input_pipe;
 mod clients;
 mod clock;
 mod concurrency;
+mod cost;
 mod crash;
 mod damaged;
 mod examples;

@@ -6,6 +6,7 @@ mod api;
 mod broken_disk;
 mod broken_off;
 mod clock;
+mod cost;
 mod faults;
 mod formats;
 mod harness;
