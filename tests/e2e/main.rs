@@ -11,6 +11,7 @@ mod clients;
 mod clock;
 mod collecting;
 mod concurrency;
+mod cost;
 mod crash;
 mod damaged;
 mod examples;

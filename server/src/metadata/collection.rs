@@ -296,6 +296,8 @@ pub struct WriterStatistics {
     pub batches: u64,
     /// Operations in them.
     pub operations: u64,
+    /// Rows read and written by those that did not fail.
+    pub rows: u64,
     /// Time from taking a batch to having answered, in microseconds.
     pub busy_micros: u64,
     /// Operations that wait now.

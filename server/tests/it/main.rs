@@ -9,6 +9,7 @@ mod broken_off;
 mod clock;
 mod collecting;
 mod collection;
+mod cost;
 mod faults;
 mod formats;
 mod harness;
