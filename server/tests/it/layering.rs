@@ -13,7 +13,6 @@ const MAP: [(&str, &[&str]); 15] = [
     ("metadata", &["clock", "domain", "fault"]),
     ("blobs", &["clock", "domain", "fault"]),
     ("registry", &["blobs", "clock", "data_dir", "domain", "metadata"]),
-    (&["blobs", "clock", "domain", "metadata", "registry"]),
     ("auth", &["clock", "domain", "metadata", "registry"]),
     ("app", &["auth", "domain", "registry", "tasks"]),
     ("tasks", &["auth", "clock", "domain", "registry"]),
