@@ -19,7 +19,7 @@ pub(crate) struct Blob {
 pub(crate) struct Image {
     pub(crate) manifest: Manifest,
     pub(crate) blobs: Vec<Blob>,
-    pub(crate) children: Vec<Image>,
+    pub(crate) children: Vec<Self>,
 }
 
 impl Blob {

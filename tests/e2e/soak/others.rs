@@ -23,7 +23,7 @@ pub(crate) async fn delete(mut client: Client) {
         let memory = &shared.memory;
         if client.random.chance(60) {
             let Some((_claim, tag, _)) = memory.claim_tag(&mut client.random) else { continue };
-            delete_manifest(&mut client, &tag, &[tag.clone()]).await;
+            delete_manifest(&mut client, &tag, std::slice::from_ref(&tag)).await;
             memory.count("tags deleted");
         } else {
             let claimed = memory.claim_manifest(&mut client.random);
