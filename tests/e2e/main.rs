@@ -14,6 +14,7 @@ mod examples;
 mod full_disk;
 mod lifecycle;
 mod memory;
+mod missing_file;
 mod protocol;
 mod quickstart;
 mod roles;
