@@ -19,6 +19,7 @@ mod full_disk;
 mod lifecycle;
 mod maintenance;
 mod memory;
+mod missing_file;
 mod overwrites;
 mod protocol;
 mod quickstart;

@@ -25,7 +25,14 @@ impl History {
             } else {
                 self.sync_history(id, allowed).await?;
             }
-            self.sync_things(id, allowed).await?;
+            // What a manifest protected may be gone with it, so it is looked at again without it.
+            loop {
+                let before = self.model.packages[&id].things.clone();
+                self.sync_things(id, allowed).await?;
+                if self.model.packages[&id].things == before {
+                    break;
+                }
+            }
             let package = &self.model.packages[&id];
             if package.given_up && package.things.is_empty() {
                 self.model.packages.remove(&id);
