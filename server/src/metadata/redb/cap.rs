@@ -1,6 +1,6 @@
 //! The cap on what is kept for undo (`keep_bytes`): over it, the oldest goes first.
 //!
-//! Invariant: the sum is that of [`reach`](super::reach): what no tag leads to, each content once,
+//! Invariant: the sum is that of [`reach`]: what no tag leads to, each content once,
 //! counted from the newest event on. What is found here is given up in transactions of their own that
 //! look again; giving up something that is current again meanwhile costs only its place in history.
 
