@@ -91,3 +91,25 @@ async fn the_cap_gives_up_every_row_that_keeps_what_is_beyond_it() {
     assert!(on.store.kept(on.first, 9).await.unwrap().is_empty(), "one row is enough to keep it");
     on.assert_sound().await;
 }
+
+#[tokio::test]
+async fn a_longer_keep_is_for_what_is_deleted_already_too() {
+    let on = fixture().await;
+    on.blob(on.first, "a").await;
+    let author = change();
+    let with = |keep: Duration| {
+        let settings = WorkspaceSettings { keep, ..WorkspaceSettings::default() };
+        on.store.update_workspace(&author, on.workspace.id, "Acme".to_owned(), settings)
+    };
+    with(HOUR * 6).await.unwrap();
+    let image = Fixture::image(&["a"], &["v1"]);
+    on.put(on.first, image.clone()).await.unwrap();
+    on.store.delete_manifest(&change(), on.first, &image.digest).await.unwrap();
+    with(HOUR * 48).await.unwrap();
+    on.clock.advance(HOUR * 12);
+    on.store.collect(64, 400).await.unwrap();
+    let kept = on.store.kept(on.first, 9).await.unwrap();
+    let kept: Vec<_> = kept.into_iter().map(|item| item.what).collect();
+    assert!(kept.contains(&Kept::Manifest(image.digest)), "{kept:?}");
+    assert_eq!(later(&on).await.manifests, 1);
+}

@@ -27,10 +27,10 @@ impl Step {
         let key = blobs::link_key(place.id, digest);
         let row: Option<LinkRow> = batch.row(Table::Link, &key)?;
         let Some(row) = row else { return due::clear(batch, &item) };
-        if batch.has_prefix(Table::Edge, &key)? && !mutant!("review-ignores-edges") {
-            return due::clear(batch, &item);
-        }
         let kept = release::kept_until(row.hidden.as_ref(), row.given_up, place.settings.keep);
+        if batch.has_prefix(Table::Edge, &key)? && !mutant!("review-ignores-edges") {
+            return set_held(batch, &item, kept, cause);
+        }
         let until = Timestamp(row.lease).max(kept.unwrap_or_default());
         if batch.now() < until && !mutant!("review-ignores-leases") {
             return due::set(batch, &item, until, cause);
@@ -78,8 +78,9 @@ impl Step {
         let key = manifests::key(place.id, digest);
         let row: Option<ManifestRow> = batch.row(Table::Manifest, &key)?;
         let Some(row) = row else { return due::clear(batch, &item) };
+        let kept = release::kept_until(row.hidden.as_ref(), row.given_up, place.settings.keep);
         if manifests::is_held(batch, place.id, digest, &row)? {
-            return due::clear(batch, &item);
+            return set_held(batch, &item, kept, cause);
         }
         if let Some(subject) = &row.subject
             && fans::is_pending(batch, place.id, &subject.read()?)?
@@ -89,7 +90,6 @@ impl Step {
             // covers what clients were told while the subject was there.
             return due::set(batch, &item, batch.now().plus(SOON), cause);
         }
-        let kept = release::kept_until(row.hidden.as_ref(), row.given_up, place.settings.keep);
         let until = Timestamp(row.lease).max(kept.unwrap_or_default());
         if batch.now() < until && !mutant!("review-ignores-leases") {
             return due::set(batch, &item, until, cause);
@@ -127,5 +127,19 @@ impl Step {
         let freed = Freed { manifests: 1, manifest_bytes: row.size, ..Freed::default() };
         self.count(place.workspace, cause, &freed);
         Ok(())
+    }
+}
+
+/// What is held needs no entry, unless a client deleted it and it is kept for longer than was entered,
+/// because `keep` is longer now: undo and the cap find what is deleted by its entry.
+fn set_held(
+    batch: &mut Batch<'_>,
+    item: &Item,
+    kept: Option<Timestamp>,
+    cause: Option<CauseRow>,
+) -> Result<()> {
+    match kept {
+        Some(until) if batch.now() < until => due::set(batch, item, until, cause),
+        _ => due::clear(batch, item),
     }
 }
