@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const AT_ONCE: usize = 256;
 const CHILDREN: usize = 1000;
 /// Most rows read and written in one transaction of collection.
-const MOST_ROWS_OF_A_STEP: u64 = 2000;
+const MOST_ROWS_OF_A_STEP: u64 = 2500;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_deleted_costs_the_same_rows_however_many_images_there_are() {
