@@ -409,7 +409,10 @@ impl Registry {
             after = Some(*last);
             // An upload that is being finished has its object before its row.
             let _none_finishing = self.finishing.write().await;
-            let known = self.metadata.known_objects(&page).await?;
+            let known = match self.metadata.known_objects(&page).await {
+                Err(MetadataError::Corrupt(_)) => self.known_one_by_one(&page).await?,
+                known => known?,
+            };
             for (key, known) in page.iter().zip(known) {
                 // It may have been collected since the page was read.
                 let gone = !known
@@ -422,6 +425,18 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// The same for rows of which one cannot be read: it is there, and was told with the rows.
+    async fn known_one_by_one(&self, keys: &[ObjectKey]) -> Result<Vec<bool>> {
+        let mut known = Vec::with_capacity(keys.len());
+        for key in keys {
+            known.push(match self.metadata.known_objects(&[*key]).await {
+                Err(MetadataError::Corrupt(_)) => true,
+                found => found?.first().copied().unwrap_or_default(),
+            });
+        }
+        Ok(known)
     }
 
     async fn noted(&self) -> Result<Option<(u64, Verification)>> {
