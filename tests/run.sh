@@ -6,10 +6,13 @@ set -euo pipefail
 usage() {
     cat <<'TEXT'
 usage: tests/run.sh [--soak] [--unit | --e2e] [FILTER...]
+       tests/run.sh --mutants [NAME...]
 
-  --soak    the long forms: layers of 4 GiB, more crashes
+  --soak    the long forms: layers of 4 GiB, more crashes, ten minutes of
+            pushing and deleting while space is collected
   --unit    only the tests of the pipe and the server by themselves
   --e2e     only the tests with real processes and clients
+  --mutants take out one protection after the other and show which test notices (20 minutes)
   FILTER    only tests whose name contains one of these
 
 Needs a C compiler, docker and dockerd, faketime, podman, buildah and skopeo. As root on Debian they are
@@ -22,6 +25,10 @@ TEXT
 run_unit=yes
 run_e2e=yes
 filters=()
+if [ "${1:-}" = --mutants ]; then
+    shift
+    exec "$(dirname "${BASH_SOURCE[0]}")/mutants.sh" "$@"
+fi
 for argument in "$@"; do
     case $argument in
         --soak) export STANDPIPE_SOAK=1 ;;

@@ -9,7 +9,6 @@ mod pusher;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,7 +23,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::world::{World, turn};
+use crate::world::{World, say, turn};
 use ledger::Ledger;
 use pusher::Pusher;
 
@@ -191,11 +190,6 @@ async fn is_known_upload(raw: &Raw, name: &str) -> bool {
         }
     }
     false
-}
-
-fn say(line: &str) {
-    // Past the test runner's capture: the seed must also be seen when a run hangs and is stopped.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 const PACKAGES: [&str; 4] = ["api", "web", "worker", "tools/migrate"];

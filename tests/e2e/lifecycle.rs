@@ -68,7 +68,7 @@ async fn a_stop_lets_a_request_in_flight_end_and_loses_none_of_it() {
     refusing.await;
     halting.go_on.send(()).expect("the request in flight still waits");
     let sent = answered(in_flight.await.expect("the request does not panic")).expect(202);
-    assert!(world.server.stop().await.success());
+    assert!(world.server.ended().await.success());
 
     world.server.start_again().await;
     let raw = world.raw();

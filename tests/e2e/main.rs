@@ -4,11 +4,14 @@
 //! its own, so that they run side by side; heavy ones take turns.
 
 mod admin_cli;
+mod artifacts;
 mod bad_input;
 mod bad_input_pipe;
 mod clients;
 mod clock;
+mod collecting;
 mod concurrency;
+mod cost;
 mod crash;
 mod damaged;
 mod examples;
@@ -16,8 +19,12 @@ mod full_disk;
 mod lifecycle;
 mod maintenance;
 mod memory;
+mod missing_file;
+mod overwrites;
 mod protocol;
 mod quickstart;
 mod roles;
+mod soak;
+mod space;
 mod stopping;
 mod world;

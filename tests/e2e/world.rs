@@ -1,5 +1,7 @@
 //! What most tests start from: a server with workspace `acme`, project `WEB` and repository `shop`.
 
+use std::io::Write as _;
+
 use standpipe_tests::http::Answer;
 use standpipe_tests::raw::Raw;
 use standpipe_tests::rest::{Credential, Rest};
@@ -59,6 +61,12 @@ impl World {
 pub(crate) async fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::const_new(());
     TURN.lock().await
+}
+
+/// Says something past the test runner's capture: a seed must also be seen when a run hangs and is
+/// stopped.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The upload's URL from the answer that started or continued it.

@@ -204,7 +204,7 @@ pub struct DeletedPackage {
 /// What is to be put back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restore {
-    /// A deleted manifest, without its tags.
+    /// A deleted manifest, without its tags, or a deleted blob.
     Manifest(Digest),
     /// A deleted package, under another name or linked to another repository if asked for.
     Package {
@@ -296,6 +296,8 @@ pub struct WriterStatistics {
     pub batches: u64,
     /// Operations in them.
     pub operations: u64,
+    /// Rows read and written by those that did not fail.
+    pub rows: u64,
     /// Time from taking a batch to having answered, in microseconds.
     pub busy_micros: u64,
     /// Operations that wait now.

@@ -5,6 +5,7 @@
 
 mod collection;
 mod history;
+mod holding;
 mod random;
 pub(super) mod seeded;
 

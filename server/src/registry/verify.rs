@@ -279,7 +279,10 @@ impl Registry {
         }
         self.verifier.show(run);
         self.verify_objects(run, options, progress).await?;
-        self.find_unnamed(run).await?;
+        if let Err(error) = self.find_unnamed(run).await {
+            // The disk failed to show its objects; the rest of the run still says what it found.
+            run.find(FindingKind::Unreadable, &format!("not all objects can be listed: {error:?}"));
+        }
         for name in self.blobs.strangers() {
             run.find(FindingKind::Foreign, &format!("{name} is not Standpipe's"));
         }

@@ -51,7 +51,7 @@ async fn an_upload_ends_a_lease_after_its_last_byte_and_not_after_its_beginning(
         world.clock.advance(HOUR * 20);
         settle(&world).await;
         let chunk = ann.send(Method::PATCH, &location, &[], "some bytes").await;
-        chunk.expect(202);
+        let _ = chunk.expect(202);
     }
     // It is looked at every few hours.
     for _ in 0..10 {
@@ -59,7 +59,7 @@ async fn an_upload_ends_a_lease_after_its_last_byte_and_not_after_its_beginning(
         settle(&world).await;
     }
     let gone = ann.send(Method::GET, &location, &[], "").await;
-    gone.expect(404);
+    let _ = gone.expect(404);
     assert_eq!(world.app.registry.collection_statistics().uploads, 1);
 }
 

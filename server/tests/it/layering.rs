@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Each part of the server and the parts it may name besides itself. A part that is not here is new
 /// and has to be put on the map.
-const MAP: [(&str, &[&str]); 16] = [
+const MAP: [(&str, &[&str]); 15] = [
     ("domain", &[]),
     ("mutants", &[]),
     ("clock", &["domain"]),
@@ -13,11 +13,10 @@ const MAP: [(&str, &[&str]); 16] = [
     ("metadata", &["clock", "domain", "fault"]),
     ("blobs", &["clock", "domain", "fault"]),
     ("registry", &["blobs", "clock", "data_dir", "domain", "metadata"]),
-    ("gc", &["blobs", "clock", "domain", "metadata", "registry"]),
     ("auth", &["clock", "domain", "metadata", "registry"]),
-    ("app", &["auth", "domain", "gc", "registry", "tasks"]),
-    ("tasks", &["auth", "clock", "domain", "gc", "registry"]),
-    ("http", &["app", "auth", "blobs", "clock", "domain", "gc", "metadata", "registry", "tasks"]),
+    ("app", &["auth", "domain", "registry", "tasks"]),
+    ("tasks", &["auth", "clock", "domain", "registry"]),
+    ("http", &["app", "auth", "blobs", "clock", "domain", "metadata", "registry", "tasks"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     ("data_dir", &[]),
@@ -32,7 +31,6 @@ const MAP: [(&str, &[&str]); 16] = [
             "data_dir",
             "domain",
             "fault",
-            "gc",
             "http",
             "metadata",
             "registry",

@@ -23,7 +23,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeptItem {
     /// `tag` for what a tag pointed to before it moved or was deleted; `manifest` or `blob` for one
-    /// that was deleted by digest. A blob comes back with a manifest that needs it.
+    /// that was deleted by digest. A blob also comes back with a manifest that needs it.
     kind: &'static str,
     /// The tag.
     tag: Option<String>,

@@ -34,6 +34,7 @@ pub(super) fn beyond(
     let mut sum = 0;
     let mut beyond = Vec::new();
     for (_, item) in items {
+        let mark = reach.mark();
         let bytes = match &item {
             Item::History(package, digest, ..)
             | Item::Hidden(package, Kept::Manifest(digest) | Kept::Tag { digest, .. }) => {
@@ -43,8 +44,9 @@ pub(super) fn beyond(
             Item::Package(package) => reach.count_package(*package)?.bytes(),
         };
         sum += bytes;
-        // What costs nothing more may stay.
+        // What costs nothing more than what stays may stay; what goes is not counted for the others.
         if sum > cap && bytes > 0 && !mutant!("cap-ignored") {
+            reach.take_back(mark);
             beyond.push(item);
         }
     }

@@ -70,13 +70,11 @@ pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     Ok(found.words)
 }
 
+/// A look at one row: what was found so far, its key, its value.
+type Visit<'a> = &'a mut dyn FnMut(&mut Findings, KeyReader<'_>, &[u8]) -> Result<()>;
+
 /// Visits the rows of a table. One that cannot be read is a finding and does not hide the others.
-fn each(
-    rows: &Snapshot,
-    table: Table,
-    found: &mut Findings,
-    visit: &mut dyn FnMut(&mut Findings, KeyReader<'_>, &[u8]) -> Result<()>,
-) -> Result<()> {
+fn each(rows: &Snapshot, table: Table, found: &mut Findings, visit: Visit<'_>) -> Result<()> {
     rows.prefix(table, &Key::new(), None, &mut |key, value| {
         let visited = visit(found, KeyReader(key), value);
         found.unless_unreadable(table, visited)?;

@@ -54,7 +54,13 @@ fn add_referrers(
     let prefix = manifests::key(package, subject);
     let most = open.len() + MOST_WALKED + 1;
     rows.prefix(Table::Referrer, &prefix, None, &mut |rest, _| {
-        open.push(blobs::digest_of(rest, "referrer")?);
+        let referrer = blobs::digest_of(rest, "referrer")?;
+        let row: Option<ManifestRow> =
+            rows.row(Table::Manifest, &manifests::key(package, &referrer))?;
+        // One that is independent is not held by its subject. A deleted one may be shown again.
+        if row.is_some_and(|row| !row.independent) {
+            open.push(referrer);
+        }
         Ok(if open.len() < most { Walk::Continue } else { Walk::Stop })
     })
 }

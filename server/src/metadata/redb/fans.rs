@@ -66,7 +66,7 @@ fn go_on(
     digest: &Digest,
     mut fan: FanRow,
 ) -> Result<()> {
-    let mut budget = PAGE;
+    let mut budget = if mutant!("fan-at-once") { usize::MAX } else { PAGE };
     while budget > 0
         && let Some(child) = fan.children.pop()
     {

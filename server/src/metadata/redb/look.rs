@@ -76,7 +76,7 @@ pub(super) fn holders(
     let mut lease = 0;
     if let Some(row) = &manifest {
         lease = lease.max(row.lease);
-        let subject = row.subject.as_ref().filter(|_| !row.independent);
+        let subject = row.subject.as_ref().filter(|_| row.lives_by_subject());
         if let Some(subject) = subject {
             let subject = subject.read()?;
             if rows.has(Table::Manifest, &manifests::key(package, &subject))? {

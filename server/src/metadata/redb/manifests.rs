@@ -44,30 +44,24 @@ pub(super) fn is_held(
     row: &ManifestRow,
 ) -> Result<bool> {
     let prefix = key(package, digest);
-    let ignored = if mutant!("review-ignores-tags") {
-        Some(Table::Tagged)
-    } else if mutant!("review-ignores-parents") {
-        Some(Table::Edge)
-    } else if mutant!("review-ignores-history") {
-        Some(Table::Kept)
-    } else {
-        None
-    };
-    for table in [Table::Tagged, Table::Edge, Table::Kept] {
-        if Some(table) != ignored && rows.has_prefix(table, &prefix)? {
+    for (table, taken_out) in [
+        (Table::Tagged, mutant!("review-ignores-tags")),
+        (Table::Edge, mutant!("review-ignores-parents")),
+        (Table::Kept, mutant!("review-ignores-history")),
+    ] {
+        if !taken_out && rows.has_prefix(table, &prefix)? {
             return Ok(true);
         }
     }
+    // A referrer that a client deleted itself goes, whatever becomes of its subject.
+    let lives =
+        row.lives_by_subject() || !row.independent && mutant!("subject-holds-deleted-referrers");
+    if !lives || mutant!("review-ignores-subject") {
+        return Ok(false);
+    }
     match &row.subject {
-        // A referrer that a client deleted itself goes, whatever becomes of its subject.
-        Some(subject)
-            if !row.independent
-                && (row.hidden.is_none() || mutant!("subject-holds-deleted-referrers"))
-                && !mutant!("review-ignores-subject") =>
-        {
-            rows.has(Table::Manifest, &key(package, &subject.read()?))
-        }
-        _ => Ok(false),
+        Some(subject) => rows.has(Table::Manifest, &key(package, &subject.read()?)),
+        None => Ok(false),
     }
 }
 

@@ -33,10 +33,12 @@ pub(super) struct Reach<'a, R> {
     live: HashMap<PackageId, bool>,
     /// Tags that count as gone.
     without_tags: HashSet<(PackageId, Tag)>,
-    /// Manifests all of whose tags count as gone.
-    without_tags_of: HashSet<Node>,
+    /// Manifests that count as deleted: no tag and no subject holds them.
+    without: HashSet<Node>,
     counted: HashSet<Node>,
     counted_blobs: HashSet<Digest>,
+    /// What was counted, in order, so that it can be taken back.
+    order: (Vec<Node>, Vec<Digest>),
 }
 
 impl<'a, R: Rows> Reach<'a, R> {
@@ -49,9 +51,25 @@ impl<'a, R: Rows> Reach<'a, R> {
             current: HashMap::new(),
             live: HashMap::new(),
             without_tags: HashSet::new(),
-            without_tags_of: HashSet::new(),
+            without: HashSet::new(),
             counted: HashSet::new(),
             counted_blobs: HashSet::new(),
+            order: (Vec::new(), Vec::new()),
+        }
+    }
+
+    /// How much was counted so far.
+    pub(super) const fn mark(&self) -> (usize, usize) {
+        (self.order.0.len(), self.order.1.len())
+    }
+
+    /// Takes for not counted what was counted since the mark.
+    pub(super) fn take_back(&mut self, (manifests, blobs): (usize, usize)) {
+        for node in self.order.0.drain(manifests..) {
+            self.counted.remove(&node);
+        }
+        for digest in self.order.1.drain(blobs..) {
+            self.counted_blobs.remove(&digest);
         }
     }
 
@@ -92,7 +110,7 @@ impl<'a, R: Rows> Reach<'a, R> {
     }
 
     fn is_tagged(&self, node: Node) -> Result<bool> {
-        if self.without_tags_of.contains(&node) {
+        if self.without.contains(&node) {
             return Ok(false);
         }
         let mut tagged = false;
@@ -125,9 +143,12 @@ impl<'a, R: Rows> Reach<'a, R> {
     }
 
     fn has_current_subject(&mut self, node: Node, depth: usize) -> Result<bool> {
+        if self.without.contains(&node) {
+            return Ok(false);
+        }
         let row: Option<ManifestRow> =
             self.rows.row(Table::Manifest, &manifests::key(node.0, &node.1))?;
-        let Some(row) = row.filter(|row| !row.independent) else { return Ok(false) };
+        let Some(row) = row.filter(ManifestRow::lives_by_subject) else { return Ok(false) };
         let Some(subject) = row.subject else { return Ok(false) };
         let subject = (node.0, subject.read()?);
         Ok(self.rows.has(Table::Manifest, &manifests::key(subject.0, &subject.1))?
@@ -170,6 +191,7 @@ impl<'a, R: Rows> Reach<'a, R> {
                 break;
             }
             self.counted.insert(node);
+            self.order.0.push(node);
             freed.manifests += 1;
             freed.manifest_bytes += row.size;
             for blob in &row.blobs {
@@ -179,7 +201,12 @@ impl<'a, R: Rows> Reach<'a, R> {
                 open.push((node.0, child.read()?));
             }
             self.rows.prefix(Table::Referrer, &key, None, &mut |rest, _| {
-                open.push((node.0, blobs::digest_of(rest, "referrer")?));
+                let referrer = (node.0, blobs::digest_of(rest, "referrer")?);
+                let key = manifests::key(referrer.0, &referrer.1);
+                let row: Option<ManifestRow> = self.rows.row(Table::Manifest, &key)?;
+                if row.is_some_and(|row| row.lives_by_subject()) {
+                    open.push(referrer);
+                }
                 Ok(Walk::Continue)
             })?;
         }
@@ -196,6 +223,7 @@ impl<'a, R: Rows> Reach<'a, R> {
             }
             if let Some(row) = blobs::blob_row(self.rows, self.workspace, &digest)? {
                 self.counted_blobs.insert(digest);
+                self.order.1.push(digest);
                 freed.blobs += 1;
                 freed.blob_bytes += row.size;
             }
@@ -262,7 +290,7 @@ pub(super) fn preview(
             for digest in selected {
                 manifests::visible(rows, package, digest)?.ok_or(MetadataError::NotFound)?;
                 roots.push((package, *digest));
-                reach.without_tags_of.insert((package, *digest));
+                reach.without.insert((package, *digest));
             }
             reach.count(roots)?
         }

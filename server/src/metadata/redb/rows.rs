@@ -339,6 +339,11 @@ pub(super) struct ManifestRow {
 row!(ManifestRow, "manifest");
 
 impl ManifestRow {
+    /// Whether its subject, if it has one and it is there, holds it.
+    pub(super) const fn lives_by_subject(&self) -> bool {
+        !self.independent && self.hidden.is_none()
+    }
+
     pub(super) fn read(self, digest: Digest, lease_wanted: bool) -> Result<ManifestFacts> {
         let optional = |raw: Option<RawDigest>| raw.map(|raw| raw.read()).transpose();
         Ok(ManifestFacts {

@@ -161,11 +161,13 @@ pub(super) fn restore(
         }
         Restore::Manifest(digest) => {
             packages::live_row(batch, package)?.ok_or(MetadataError::NotFound)?;
-            let there = batch.has(Table::Manifest, &manifests::key(package, digest))?;
-            if !there {
+            if batch.has(Table::Manifest, &manifests::key(package, digest))? {
+                show(batch, package, digest)?;
+            } else if batch.has(Table::Link, &blobs::link_key(package, digest))? {
+                show_blob(batch, package, digest)?;
+            } else {
                 return Err(MetadataError::NotFound);
             }
-            show(batch, package, digest)?;
             tags::touch(batch, package)
         }
         Restore::Tag { tag, digest } => restore_tag(batch, change, package, tag, *digest),

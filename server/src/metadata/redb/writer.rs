@@ -160,6 +160,7 @@ fn take_batch(lanes: &mut Lanes) -> Vec<Box<dyn Job>> {
 pub(super) struct Meter {
     batches: AtomicU64,
     operations: AtomicU64,
+    rows: AtomicU64,
     busy_micros: AtomicU64,
     durations: [AtomicU64; 11],
 }
@@ -185,6 +186,7 @@ impl Meter {
         WriterStatistics {
             batches: self.batches.load(Ordering::Relaxed),
             operations: self.operations.load(Ordering::Relaxed),
+            rows: self.rows.load(Ordering::Relaxed),
             busy_micros: self.busy_micros.load(Ordering::Relaxed),
             waiting: u64::try_from(waiting).unwrap_or(u64::MAX),
             durations,
@@ -285,6 +287,7 @@ impl Writer {
                 let seen = NumberRow(batch.now().0);
                 batch.put(Table::Meta, &Key::new().text(super::LAST_SEEN), &seen)?;
             }
+            self.meter.rows.fetch_add(batch.touched(), Ordering::Relaxed);
         }
         if written {
             let failure = |error| Failure { error: storage(error), commit: true };

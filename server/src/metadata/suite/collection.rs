@@ -41,8 +41,8 @@ tests! {
     the_preview_is_what_the_receipt_says_later,
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs collection until nothing is due; returns what it freed.
 async fn settle(on: &Fixture) -> Freed {
@@ -61,7 +61,7 @@ async fn settle(on: &Fixture) -> Freed {
 }
 
 /// Lets all clocks run out.
-async fn later(on: &Fixture) -> Freed {
+pub(super) async fn later(on: &Fixture) -> Freed {
     let mut freed = Freed::default();
     for _ in 0..12 {
         on.clock.advance(DAY);
@@ -70,11 +70,11 @@ async fn later(on: &Fixture) -> Freed {
     freed
 }
 
-async fn is_there(on: &Fixture, package: PackageId, digest: Digest) -> bool {
+pub(super) async fn is_there(on: &Fixture, package: PackageId, digest: Digest) -> bool {
     on.store.manifest_facts(package, &Reference::Digest(digest)).await.unwrap().is_some()
 }
 
-fn tag(text: &str) -> Tag {
+pub(super) fn tag(text: &str) -> Tag {
     text.parse().unwrap()
 }
 

@@ -50,8 +50,8 @@ async fn use_accounts(world: &World, told: &mut Told) {
     {
         told.works.push(token);
     }
-    if let Ok(digest) = upload(world, b"deleted", 1).await
-        && let Ok(access) = world.registry.deletable(&admin(), &name()).await
+    let digest = Algorithm::Sha256.hash(b"deleted");
+    if let Ok(access) = world.registry.deletable(&admin(), &name()).await
         && world.registry.delete_blob(&access, &change(), &digest).await.is_ok()
     {
         told.deleted.push(digest);
@@ -82,7 +82,10 @@ async fn every_call_fails(fault: Fault, lasting: Lasting) {
     base.create_dir(Path::new(ROOT)).unwrap();
     base.sync_dir(Path::new("/")).unwrap();
     let disk = Disk { bytes: Arc::default(), plan: plan.clone() };
-    prepare(&open(&base, &disk)).await;
+    let world = open(&base, &disk);
+    prepare(&world).await;
+    upload(&world, b"deleted", 1).await.unwrap();
+    drop(world);
     let image = disk.bytes.lock().unwrap().clone();
     for n in 1.. {
         let files = base.after_power_loss(n);

@@ -94,6 +94,9 @@ async fn every_call_of_collection_fails_once(fault: Fault, lasting: Lasting) {
         let disk = Disk { bytes: Arc::new(Mutex::new(image.clone())), plan: plan.clone() };
         plan.disarm();
         let world = open(&files, &disk);
+        // A name that comes back after the power loss behind the copy is set aside before.
+        world.registry.sweep().await.unwrap();
+        let before = set_aside(&files);
         plan.arm(n, fault, lasting);
         collect_all(&world).await;
         drop(world);
@@ -102,9 +105,13 @@ async fn every_call_of_collection_fails_once(fault: Fault, lasting: Lasting) {
         plan.disarm();
         let world = open(&files, &disk);
         verify(&world, &done, &what).await;
+        assert_eq!(
+            set_aside(&files),
+            before,
+            "{what}: an object lost its row before it was removed"
+        );
         assert!(!collect_all(&world).await, "{what}: collection fails on a sound disk");
         verify(&world, &done, &what).await;
-        assert_eq!(set_aside(&files), 0, "{what}: an object lost its row before it was removed");
         let left = world.blobs.objects(None, 1000).await.unwrap().len();
         assert_eq!(left, done.blobs.len(), "{what}: objects are left");
         assert!(world.blobs.uploads().await.unwrap().is_empty(), "{what}: an upload is left");
