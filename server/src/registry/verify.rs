@@ -7,6 +7,10 @@
 //! per second, and can go on where it stopped. What cannot be read does not keep the rest from being
 //! looked at.
 
+mod findings;
+
+pub use findings::{Finding, FindingKind};
+
 use super::access::InstanceAdmin;
 use super::{Registry, RegistryError, Result};
 use crate::blobs::BlobError;
@@ -26,71 +30,6 @@ const NOTE_AFTER: u64 = 1 << 30;
 const MOST_FINDINGS: usize = 1000;
 /// Where an unfinished run is noted.
 pub(super) const DOCUMENT: &str = "verification";
-
-/// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FindingKind {
-    /// Rows contradict each other.
-    Rows,
-    /// An object has other bytes than it must have.
-    Damaged,
-    /// An object has another length than it must have.
-    WrongSize,
-    /// A row names an object that is not there.
-    Missing,
-    /// There is an object that no row names.
-    Unnamed,
-    /// There is a file that is not this program's.
-    Foreign,
-    /// The storage failed to show something.
-    Unreadable,
-}
-
-impl FindingKind {
-    /// The name in the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Rows => "rows",
-            Self::Damaged => "damaged",
-            Self::WrongSize => "wrong-size",
-            Self::Missing => "missing",
-            Self::Unnamed => "unnamed",
-            Self::Foreign => "foreign",
-            Self::Unreadable => "unreadable",
-        }
-    }
-
-    /// What to do about it.
-    #[must_use]
-    pub const fn advice(self) -> &'static str {
-        match self {
-            Self::Rows => {
-                "stop the server and restore the data directory from the last backup that verifies clean; keep this directory for whoever looks into it"
-            }
-            Self::Damaged | Self::WrongSize | Self::Missing => {
-                "push an image with this blob again, or restore the object from a backup; until then pulls of it fail and pushes send it again. Look at the disk's health"
-            }
-            Self::Unnamed => {
-                "nothing, if it is from an unclean stop: the next start moves it to blobs/lost+found, where it is kept for 7 days"
-            }
-            Self::Foreign => {
-                "move it elsewhere, unless you know why it is there; it is never touched"
-            }
-            Self::Unreadable => "look at the disk's health and the system's log, then verify again",
-        }
-    }
-}
-
-/// Something that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Finding {
-    /// What kind of thing.
-    pub kind: FindingKind,
-    /// What exactly.
-    pub what: String,
-}
 
 /// Where a verification stands, or how it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -412,7 +351,10 @@ impl Registry {
             after = Some(*last);
             // An upload that is being finished has its object before its row.
             let _none_finishing = self.finishing.write().await;
-            let known = self.metadata.known_objects(&page).await?;
+            let known = match self.metadata.known_objects(&page).await {
+                Err(MetadataError::Corrupt(_)) => self.known_one_by_one(&page).await?,
+                known => known?,
+            };
             for (key, known) in page.iter().zip(known) {
                 // It may have been collected since the page was read.
                 let gone = !known
@@ -425,6 +367,18 @@ impl Registry {
                 }
             }
         }
+    }
+
+    /// The same for rows of which one cannot be read: it is there, and was told with the rows.
+    async fn known_one_by_one(&self, keys: &[ObjectKey]) -> Result<Vec<bool>> {
+        let mut known = Vec::with_capacity(keys.len());
+        for key in keys {
+            known.push(match self.metadata.known_objects(&[*key]).await {
+                Err(MetadataError::Corrupt(_)) => true,
+                found => found?.first().copied().unwrap_or_default(),
+            });
+        }
+        Ok(known)
     }
 
     async fn noted(&self) -> Result<Option<(u64, Verification)>> {
