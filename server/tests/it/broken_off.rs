@@ -61,7 +61,11 @@ async fn a_body_cut_at_any_byte_is_kept_up_to_there_and_seen_by_nobody() {
         let closing =
             if round % 2 == 0 { format!("?digest={}", digest(&content)) } else { String::new() };
         let method = if closing.is_empty() { "PATCH" } else { "PUT" };
-        let head = format!("{method} {upload}{closing} HTTP/1.1\r\ncontent-length: {length}\r\n");
+        // With its range, so that a request which the server only comes to after its client went and the
+        // upload was resumed is refused, and not taken for what comes next.
+        let range = format!("content-range: 0-{}\r\n", length - 1);
+        let head =
+            format!("{method} {upload}{closing} HTTP/1.1\r\ncontent-length: {length}\r\n{range}");
         send_and_vanish(&running, &ann, &head, &content[..cut], round % 3 == 0).await;
         // The server may still be busy with what it got; the upload is free once it is over.
         let at = until("a free upload", async || {
