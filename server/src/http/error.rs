@@ -162,6 +162,8 @@ fn problem(error: &RegistryError) -> Problem {
             Problem { message: format!("{error}{advice}"), ..plain }
         }
         RegistryError::Unauthenticated => plain.challenged(Challenge::Missing),
+        // Said to the client too, because a push heals it; and logged, because somebody must look.
+        RegistryError::BlobDamaged(_) => plain.caused_by(error),
         RegistryError::Unavailable(_) => failure(plain).caused_by(error),
         RegistryError::UploadOffset { actual } => {
             plain.with(header::RANGE, crate::http::oci::range::uploaded(*actual))
