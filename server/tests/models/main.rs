@@ -31,4 +31,5 @@ mod index;
 mod one_package;
 mod package;
 mod referrer;
+mod replay;
 mod two_packages;
