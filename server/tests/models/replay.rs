@@ -73,9 +73,10 @@ fn replay(name: &str, world: World, walks: u64) {
             walk.finish().await
         });
         if let Err(why) = done {
-            let (trace, state, clocks) = (&walk.trace, &walk.state, &walk.core.settings);
+            let trace: String = walk.trace.iter().map(|(at, one)| format!("{at} {one:?}\n")).collect();
+            let (state, clocks) = (&walk.state, &walk.core.settings);
             panic!(
-                "{name}, STANDPIPE_SEED={seed}, walk {number}: {why}\n{clocks:?}\n{trace:#?}\n{state:?}"
+                "{name}, STANDPIPE_SEED={seed}, walk {number}: {why}\n{clocks:?}\n{trace}{state:?}"
             );
         }
         for witness in seen {

@@ -94,14 +94,18 @@ impl Walk {
 
     /// Kept rows whose time is over.
     async fn let_go(&mut self, package: u8) -> Check {
-        let found = self.history(package).await?;
-        let kept = self.deadlines.of(package).kept.clone();
-        for ended in kept.into_iter().filter(|one| !found.contains(one)) {
+        let mut found = self.history(package).await?;
+        for ended in self.deadlines.of(package).kept.clone() {
+            if let Some(at) = found.iter().position(|one| *one == ended) {
+                found.swap_remove(at);
+                continue;
+            }
             if ended.until > self.now() {
                 return Err(format!("the core let {ended:?} of {package} go before its time"));
             }
             let of = self.deadlines.of(package);
-            of.kept.retain(|one| *one != ended);
+            let at = of.kept.iter().position(|one| *one == ended).expect("read above");
+            of.kept.swap_remove(at);
             if of.kept.iter().any(|one| one.manifest == ended.manifest) {
                 continue;
             }
