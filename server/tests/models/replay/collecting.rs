@@ -1,25 +1,23 @@
 //! The core reviews the entry that is due first; the model reviews what the core did.
 
-use super::walk::{Check, Walk, failed, same};
+use super::walk::{Check, Entries, Walk, failed, same};
 use crate::rows::{Item, PACKAGES, Removal};
 use crate::world::Action;
 use standpipe_server::metadata::{DueEntry, DueKind, MetadataStore as _};
 
-/// What a package's entries are, by package; none if it was never created.
-type Entries = Vec<Vec<DueEntry>>;
-
 impl Walk {
     /// One review. `false` if nothing was due.
     pub(super) async fn collect(&mut self) -> Check<bool> {
-        let before = self.entries().await?;
+        let before = std::mem::take(&mut self.entries);
         let done = self.core.store().collect(1, 400).await.map_err(failed)?;
         if done.reviewed == 0 {
             let now = self.now();
             let late = before.iter().flatten().find(|entry| entry.at <= now);
             same("an entry that is due and not looked at", late, None)?;
+            self.entries = before;
             return Ok(false);
         }
-        let after = self.entries().await?;
+        let after = self.read_entries().await?;
         for package in 0..PACKAGES as u8 {
             let at = usize::from(package);
             if self.core.ids[at].is_none() {
@@ -30,14 +28,28 @@ impl Walk {
                 self.removal(package, &after[at]).await?;
                 continue;
             }
-            self.gone(package).await?;
-            self.let_go(package).await?;
-            self.dropped(package, &before[at], &after[at])?;
+            let ended: Vec<Item> = self.ended(&before[at], &after[at]).collect();
+            if !ended.is_empty() {
+                self.gone(package).await?;
+            }
+            self.let_go(package, &after).await?;
+            self.dropped(package, &ended)?;
         }
+        self.entries = after;
         Ok(true)
     }
 
-    async fn entries(&self) -> Check<Entries> {
+    /// Items whose entries are not there any more: nothing goes without its own review.
+    fn ended(&self, before: &[DueEntry], after: &[DueEntry]) -> impl Iterator<Item = Item> {
+        let gone = before.iter().filter(|one| !after.iter().any(|two| two.what == one.what));
+        gone.filter_map(|entry| match &entry.what {
+            DueKind::Blob(digest) | DueKind::Manifest(digest) => Some(self.core.item(digest)),
+            _ => None,
+        })
+    }
+
+    /// What is due of each package that was created.
+    pub(super) async fn read_entries(&self) -> Check<Entries> {
         let mut found = Vec::new();
         for id in self.core.ids {
             found.push(match id {
@@ -72,8 +84,7 @@ impl Walk {
             let content = self.world.content(item);
             let of = &self.deadlines.packages[usize::from(package)];
             let hidden = rows.row(item).is_some_and(|row| row.hidden.is_some());
-            if of.lease[item.index()] > self.now()
-                || hidden && of.hidden[item.index()] > self.now()
+            if of.lease[item.index()] > self.now() || hidden && of.hidden[item.index()] > self.now()
             {
                 return Err(format!("the core removed {item:?} of {package} before its time"));
             }
@@ -93,8 +104,8 @@ impl Walk {
     }
 
     /// Kept rows whose time is over.
-    async fn let_go(&mut self, package: u8) -> Check {
-        let mut found = self.history(package).await?;
+    async fn let_go(&mut self, package: u8, after: &Entries) -> Check {
+        let mut found = self.history(package, after).await?;
         for ended in self.deadlines.of(package).kept.clone() {
             if let Some(at) = found.iter().position(|one| *one == ended) {
                 found.swap_remove(at);
@@ -119,10 +130,8 @@ impl Walk {
     }
 
     /// Entries that were dropped because something holds the item.
-    fn dropped(&mut self, package: u8, before: &[DueEntry], after: &[DueEntry]) -> Check {
-        for entry in before.iter().filter(|one| !after.iter().any(|two| two.what == one.what)) {
-            let (DueKind::Blob(digest) | DueKind::Manifest(digest)) = &entry.what else { continue };
-            let item = self.core.item(digest);
+    fn dropped(&mut self, package: u8, ended: &[Item]) -> Check {
+        for item in ended.iter().copied() {
             let rows = &self.state.packages[usize::from(package)];
             if rows.row(item).is_none() {
                 continue;

@@ -1,20 +1,29 @@
 //! Whether the core and the model are in the same state, as far as either can be seen.
 
 use super::deadlines::Kept as Ending;
-use super::walk::{Check, Walk, failed, same};
+use super::walk::{Check, Entries, Walk, failed, same};
 use crate::rows::{Item, OBJECTS, PACKAGES, Removal};
-use standpipe_server::domain::{PackageId, Reference};
+use standpipe_server::domain::{PackageId, Reference, Timestamp};
 use standpipe_server::metadata::{DueEntry, DueKind, Holders, Kept, MetadataStore as _, Page};
 
 impl Walk {
     /// Compares everything. Whatever is said here of the core is asked through the seam.
-    pub(super) async fn compare(&self) -> Check {
+    pub(super) async fn compare(&mut self) -> Check {
+        self.entries = self.read_entries().await?;
+        // A HEAD is asked for one item at a time; what it looks at is compared for all.
+        let asked = self.random.below(self.items.len() * PACKAGES);
         for package in 0..PACKAGES as u8 {
-            self.compare_name(package).await?;
+            if self.world.budget.package_deletes > 0 || self.trace.is_empty() {
+                self.compare_name(package).await?;
+            }
             let Some(id) = self.core.ids[usize::from(package)] else { continue };
             self.compare_package(package, id).await?;
-            for item in &self.items {
-                self.compare_item(package, id, *item).await?;
+            for (number, item) in self.items.iter().enumerate() {
+                let mut done = self.compare_item(package, id, *item).await;
+                if done.is_ok() && asked == number * PACKAGES + usize::from(package) {
+                    done = self.compare_answer(package, *item).await;
+                }
+                done.map_err(|why| format!("{item:?} of {package}: {why}"))?;
             }
         }
         self.compare_objects().await
@@ -54,26 +63,38 @@ impl Walk {
         }
         let mut kept = of.kept.clone();
         kept.sort_unstable();
-        same("what history keeps", self.history(package).await?, kept)?;
-        let entries = store.pending(id, 99).await.map_err(failed)?;
-        self.compare_history(package, &entries)?;
+        same("what history keeps", self.history(package, &self.entries).await?, kept)?;
+        let entries = &self.entries[usize::from(package)];
+        self.compare_history(package, entries)?;
         for item in &self.items {
             let there = rows.row(*item).is_some();
             if there && !self.world.is_held(&self.state, package, *item) {
-                self.compare_entry(package, &entries, *item)?;
+                self.compare_entry(package, entries, *item)?;
             }
         }
         Ok(())
     }
 
     /// What the history of a package that is there keeps.
-    pub(super) async fn history(&self, package: u8) -> Check<Vec<Ending>> {
-        let found = self.core.store().kept(self.core.id(package), 99).await.map_err(failed)?;
+    pub(super) async fn history(&self, package: u8, entries: &Entries) -> Check<Vec<Ending>> {
         let mut history = Vec::new();
-        for item in found {
-            if let Kept::Tag { tag, digest, .. } = &item.what {
-                let (manifest, tag) = (self.core.item(digest), self.core.tag_number(tag));
-                history.push(Ending { manifest, tag, until: item.until });
+        let mut keeps = |tag, digest, until| {
+            let (manifest, tag) = (self.core.item(digest), self.core.tag_number(tag));
+            history.push(Ending { manifest, tag, until });
+        };
+        if self.deadlines.packages[usize::from(package)].put_off == Timestamp(0) {
+            // No entry was put off, so each says when the keeping ends. That is quicker to read.
+            for entry in &entries[usize::from(package)] {
+                if let DueKind::History(tag, digest) = &entry.what {
+                    keeps(tag, digest, entry.at);
+                }
+            }
+        } else {
+            let kept = self.core.store().kept(self.core.id(package), 99).await;
+            for item in &kept.map_err(failed)? {
+                if let Kept::Tag { tag, digest, .. } = &item.what {
+                    keeps(tag, digest, item.until);
+                }
             }
         }
         history.sort_unstable();
@@ -93,8 +114,7 @@ impl Walk {
     fn compare_entry(&self, package: u8, entries: &[DueEntry], item: Item) -> Check {
         let of = &self.deadlines.packages[usize::from(package)];
         let digest = *self.core.digest(item);
-        let wanted =
-            if item.is_blob() { DueKind::Blob(digest) } else { DueKind::Manifest(digest) };
+        let wanted = if item.is_blob() { DueKind::Blob(digest) } else { DueKind::Manifest(digest) };
         let Some(entry) = entries.iter().find(|entry| entry.what == wanted) else {
             return Err(format!("nothing holds {item:?} of {package}, and it is not due"));
         };
@@ -112,22 +132,30 @@ impl Walk {
         let store = self.core.store();
         let found = store.holders(id, self.core.digest(item), 9).await.map_err(failed)?;
         let row = rows.row(item);
-        let what = |what: &str| format!("{what} of {item:?} in {package}");
-        same(&what("the row"), found.is_some(), row.is_some())?;
+        if let Some(told) = self.deadlines.packages[usize::from(package)].told[item.index()] {
+            // S4 by the core's own clock: what a client was told is there stays for a lease.
+            let there = found.as_ref().is_some_and(|found| found.deleted_until.is_none());
+            let over = told.plus(self.core.settings.lease) <= self.now();
+            same("what was promised is there", there || over, true)?;
+        }
+        same("the row", found.is_some(), row.is_some())?;
         if let (Some(found), Some(row), false) = (found, row, rows.is_going()) {
             let of = &self.deadlines.packages[usize::from(package)];
-            same(&what("the lease"), found.lease, Some(of.lease[item.index()]))?;
+            same("the lease", found.lease, Some(of.lease[item.index()]))?;
             let hidden = row.hidden.map(|_| of.hidden[item.index()]);
-            same(&what("the hiding"), found.deleted_until, hidden)?;
+            same("the hiding", found.deleted_until, hidden)?;
             self.compare_holders(package, item, &found)?;
         }
+        Ok(())
+    }
+
+    /// What somebody who may push is told.
+    async fn compare_answer(&self, package: u8, item: Item) -> Check {
+        let rows = &self.state.packages[usize::from(package)];
         let visible = rows.live && rows.visible(item);
         let seen = self.core.look(package, item).await.map_err(failed)?;
-        same(&what("the answer to a HEAD"), seen.is_some(), visible)?;
-        if let Some(wanted) = seen {
-            same(&what("the confirmation"), wanted, self.is_wanted(package, item))?;
-        }
-        self.compare_promise(package, item, visible)
+        let wanted = visible.then(|| self.is_wanted(package, item));
+        same("a HEAD, and whether it must be written down", seen, wanted)
     }
 
     /// Whether a confirmation of an item must be written down.
@@ -138,33 +166,21 @@ impl Walk {
         lease.since(self.now()) < self.core.settings.lease
     }
 
-    /// S4 by the core's own clock: what a client was told is there stays for a lease.
-    fn compare_promise(&self, package: u8, item: Item, visible: bool) -> Check {
-        let told = self.deadlines.packages[usize::from(package)].told[item.index()];
-        let Some(told) = told else { return Ok(()) };
-        let live = self.state.packages[usize::from(package)].live;
-        if live && !visible && self.now() < told.plus(self.core.settings.lease) {
-            return Err(format!("{item:?} of {package} was promised at {told:?} and is not there"));
-        }
-        Ok(())
-    }
-
     fn compare_holders(&self, package: u8, item: Item, found: &Holders) -> Check {
         let rows = &self.state.packages[usize::from(package)];
-        let what = |what: &str| format!("{what} of {item:?} in {package}");
         let tags: Vec<u8> = found.tags.iter().map(|tag| self.core.tag_number(tag)).collect();
         let expected = (0u8..).zip(rows.tags).filter(|(_, to)| *to == Some(item));
-        same(&what("the tags"), tags, expected.map(|(tag, _)| tag).collect())?;
+        same("the tags", tags, expected.map(|(tag, _)| tag).collect())?;
         let mut parents: Vec<Item> =
             found.parents.iter().map(|digest| self.core.item(digest)).collect();
         parents.sort_unstable();
         let expected = Item::all().filter(|one| rows.edges[one.index()].holds(item));
-        same(&what("the parents"), parents, expected.collect())?;
+        same("the parents", parents, expected.collect())?;
         let kept = rows.kept[item.index()].is_some();
-        same(&what("the history"), !found.history.is_empty(), kept)?;
+        same("the history", !found.history.is_empty(), kept)?;
         let subject = self.world.content(item).subject.filter(|one| rows.row(*one).is_some());
         let found = found.subject.map(|digest| self.core.item(&digest));
-        same(&what("the subject"), found, subject)
+        same("the subject", found, subject)
     }
 
     async fn compare_objects(&self) -> Check {
@@ -184,17 +200,18 @@ impl Walk {
                 same("the object of a blob", found.map(|facts| facts.object), Some(key))?;
             }
         }
-        let mut due = Vec::new();
+        let (mut due, mut keys, mut named) = (Vec::new(), Vec::new(), Vec::new());
         for number in 0..OBJECTS {
             let Some(key) = self.objects[number] else { continue };
             let is_doomed = self.state.objects[number].doomed.is_some();
-            let known = store.known_objects(&[key]).await.map_err(failed)?;
-            let named = is_doomed || self.state.blobs.contains(&Some(number as u8));
-            same(&format!("object {number} is named"), known, vec![named])?;
+            keys.push(key);
+            named.push(is_doomed || self.state.blobs.contains(&Some(number as u8)));
             if is_doomed && self.deadlines.purge[number] <= self.now() {
                 due.push(key);
             }
         }
+        let known = store.known_objects(&keys).await.map_err(failed)?;
+        same("objects that have a row", known, named)?;
         due.sort_unstable();
         let mut found = store.doomed(99).await.map_err(failed)?;
         found.sort_unstable();

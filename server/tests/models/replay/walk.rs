@@ -3,15 +3,18 @@
 use super::core::Core;
 use super::deadlines::Deadlines;
 use super::seeded::Seeded;
-use crate::rows::{CLIENTS, Doomed, Item, OBJECTS, PACKAGES, State};
+use crate::rows::{CLIENTS, Doomed, Item, OBJECTS, PACKAGES, Stage, State};
 use crate::world::{Action, Step, World};
 use standpipe_server::domain::{ObjectKey, Timestamp, UploadId, WorkspaceSettings};
-use standpipe_server::metadata::MetadataError;
+use standpipe_server::metadata::{DueEntry, MetadataError};
 use stateright::Model as _;
 use std::time::Duration;
 
 /// What was found wrong, in words.
 pub(super) type Check<T = ()> = Result<T, String>;
+
+/// What is due, by package.
+pub(super) type Entries = Vec<Vec<DueEntry>>;
 
 /// An answer of the core that nothing in a walk may cause.
 pub(super) fn failed(error: MetadataError) -> String {
@@ -49,6 +52,8 @@ pub(super) struct Walk {
     pub(super) trace: Vec<(u64, Action)>,
     /// Items that occur in this world.
     pub(super) items: Vec<Item>,
+    /// What was due after the last step.
+    pub(super) entries: Entries,
     /// Uploads under way, by client.
     pub(super) uploads: [Option<(UploadId, ObjectKey)>; CLIENTS],
     /// The core's names of the model's objects.
@@ -68,6 +73,7 @@ impl Walk {
             random,
             trace: Vec::new(),
             items,
+            entries: Entries::new(),
             uploads: [None; CLIENTS],
             objects: [None; OBJECTS],
         }
@@ -149,7 +155,7 @@ impl Walk {
 
     /// One move, and the comparison after it.
     pub(super) async fn step(&mut self) -> Check {
-        let moves = self.moves().await?;
+        let moves = self.moves();
         match self.random.pick(&moves) {
             Move::Do(Action::Client(one)) => self.client(one).await?,
             Move::Do(action) => self.act(action).await?,
@@ -161,8 +167,12 @@ impl Walk {
     }
 
     /// What may come next; what stands there more often is more likely.
-    async fn moves(&mut self) -> Check<Vec<Move>> {
+    fn moves(&self) -> Vec<Move> {
         let mut moves = vec![Move::Wait, Move::Wait, Move::Collect, Move::Collect, Move::Refused];
+        if self.state.clients.iter().any(|one| one.stage == Stage::Looked) {
+            // Between the two transactions of a HEAD.
+            moves.extend([Move::Wait, Move::Collect].repeat(4));
+        }
         let mut actions = Vec::new();
         self.world.actions(&self.state, &mut actions);
         for action in actions {
@@ -183,7 +193,7 @@ impl Walk {
             };
             moves.extend(std::iter::repeat_n(Move::Do(action), times));
         }
-        Ok(moves)
+        moves
     }
 
     fn wait(&mut self) -> Check {
@@ -205,7 +215,7 @@ impl Walk {
 
     /// Ends a walk: all that is due is collected; sometimes all clocks run out first.
     pub(super) async fn finish(&mut self) -> Check {
-        let rounds = if self.random.below(4) == 0 { 8 } else { 0 };
+        let rounds = if self.random.below(5) == 0 { 4 } else { 0 };
         for round in 0..=rounds {
             if round > 0 {
                 let last = self.deadlines.to_come(&self.state, self.now()).pop();
@@ -222,7 +232,7 @@ impl Walk {
             self.compare().await?;
         }
         self.compare_restorable().await?;
-        if self.random.below(4) == 0 {
+        if self.random.below(5) == 0 {
             let found = self.core.check().await.map_err(failed)?;
             same("the recount", found, Vec::new())?;
         }
