@@ -168,16 +168,22 @@ impl Walk {
 
     /// What may come next; what stands there more often is more likely.
     fn moves(&self) -> Vec<Move> {
-        let mut moves = vec![Move::Wait, Move::Wait, Move::Collect, Move::Collect, Move::Refused];
+        let mut moves = vec![Move::Wait, Move::Wait, Move::Refused];
+        if self.entries.iter().flatten().any(|entry| entry.at <= self.now()) {
+            moves.extend([Move::Collect; 6]);
+        }
         if self.state.clients.iter().any(|one| one.stage == Stage::Looked) {
             // Between the two transactions of a HEAD.
-            moves.extend([Move::Wait, Move::Collect].repeat(4));
+            moves.extend([Move::Wait, Move::Collect].repeat(3));
         }
         let mut actions = Vec::new();
         self.world.actions(&self.state, &mut actions);
         for action in actions {
             let times = match action {
-                Action::Client(_) => 4,
+                Action::Client(one) => match self.state.clients[usize::from(one)].stage {
+                    Stage::Done | Stage::Refused => 1,
+                    _ => 4,
+                },
                 // These follow the core's clock and the core's collector.
                 Action::LeaseEnds(..)
                 | Action::HidingEnds(..)
@@ -215,7 +221,7 @@ impl Walk {
 
     /// Ends a walk: all that is due is collected; sometimes all clocks run out first.
     pub(super) async fn finish(&mut self) -> Check {
-        let rounds = if self.random.below(5) == 0 { 4 } else { 0 };
+        let rounds = if self.random.below(8) == 0 { 4 } else { 0 };
         for round in 0..=rounds {
             if round > 0 {
                 let last = self.deadlines.to_come(&self.state, self.now()).pop();
@@ -232,7 +238,7 @@ impl Walk {
             self.compare().await?;
         }
         self.compare_restorable().await?;
-        if self.random.below(5) == 0 {
+        if self.random.below(8) == 0 {
             let found = self.core.check().await.map_err(failed)?;
             same("the recount", found, Vec::new())?;
         }
