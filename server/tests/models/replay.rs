@@ -28,6 +28,8 @@
 //! crash is a store that is closed and opened again; `metadata/redb/powerloss.rs` loses what was not
 //! synced.
 
+#![expect(clippy::unwrap_used, reason = "a store that cannot be set up ends the test")]
+
 mod clients;
 mod collecting;
 mod compare;

@@ -166,7 +166,7 @@ impl Walk {
         self.take(action)
     }
 
-    async fn forget(&mut self, object: u8) -> Check {
+    async fn forget(&self, object: u8) -> Check {
         let number = usize::from(object);
         let key = self.objects[number].ok_or("an object without a name")?;
         self.core.store().forget_doomed(&[key]).await.map_err(failed)?;
