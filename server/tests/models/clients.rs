@@ -6,7 +6,7 @@ use super::world::{Step, World};
 
 impl World {
     /// The package that a client's name leads to now.
-    fn resolve(&self, state: &State, client: u8) -> Option<u8> {
+    pub(crate) fn resolve(&self, state: &State, client: u8) -> Option<u8> {
         let name = self.pushes_to[usize::from(client)];
         let mut ids = (0u8..).zip(&state.packages).zip(self.names);
         ids.find(|((_, package), named)| package.live && *named == name).map(|((id, _), _)| id)

@@ -7,7 +7,7 @@ use super::rows::{BLOB, FIRST, SECOND, Stage};
 use super::variant::Variant;
 use super::world::{Content, Step, World};
 
-const WORLD: World = {
+pub(crate) const WORLD: World = {
     let mut world = World::EMPTY;
     world.contents[FIRST.index()] = Content::of(&[BLOB]);
     world.contents[SECOND.index()] = Content::of(&[FIRST]);

@@ -8,7 +8,7 @@ use super::variant::Variant;
 use super::world::{Content, Step, World};
 
 /// Two indexes of one image are pushed. The first is there already, with the image.
-const INDEXES: World = {
+pub(crate) const INDEXES: World = {
     let mut world = World::EMPTY;
     world.contents[FIRST.index()] = Content::of(&[BLOB]);
     world.contents[SECOND.index()] = Content::of(&[FIRST]);
@@ -53,7 +53,7 @@ const INDEXES: World = {
 };
 
 /// A manifest of two blobs is removed in pages while it is pushed again.
-const LARGE: World = {
+pub(crate) const LARGE: World = {
     let mut world = World::EMPTY;
     world.contents[FIRST.index()] = Content::of(&[BLOB, OTHER_BLOB]);
     world.contents[SECOND.index()] = Content::of(&[FIRST]);

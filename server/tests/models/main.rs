@@ -3,7 +3,8 @@
 //! The protocol is written down once, as transactions over a handful of rows, and each file named
 //! after a situation lets a checker visit every interleaving of a few clients, the collector, the
 //! clocks and crashes in it. A model proves that the rules are right, not that the server follows
-//! them. It must not know any code of the server.
+//! them: that is [`replay`], which takes random walks through the models on the real core. It alone
+//! knows code of the server; the models must not.
 //!
 //! Every rule that matters has a wrong [`variant::Variant`] which breaks it, and a test that the
 //! checker finds out; a model that cannot tell right from wrong would prove nothing. For the same
@@ -31,4 +32,5 @@ mod index;
 mod one_package;
 mod package;
 mod referrer;
+mod replay;
 mod two_packages;

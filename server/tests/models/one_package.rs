@@ -12,13 +12,13 @@ const IMAGE: Content = Content::of(&[BLOB]);
 const PUSH: &[Step] = &[Step::Push(BLOB), Step::Put { manifest: FIRST, tag: Some(0) }];
 
 /// Somebody pushes again.
-const CALM: World = World {
+pub(crate) const CALM: World = World {
     budget: Budget { retries: 1, tag_deletes: 1, blob_deletes: 1, ..World::EMPTY.budget },
     ..WORLD
 };
 
 /// The power goes.
-const CRASHING: World =
+pub(crate) const CRASHING: World =
     World { budget: Budget { crashes: 1, tag_deletes: 1, ..World::EMPTY.budget }, ..WORLD };
 
 const WORLD: World = {

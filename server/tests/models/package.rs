@@ -6,7 +6,7 @@ use super::rows::{BLOB, FIRST, Removal, Stage};
 use super::variant::Variant;
 use super::world::{Content, Step, World};
 
-const WORLD: World = {
+pub(crate) const WORLD: World = {
     let mut world = World::EMPTY;
     world.contents[FIRST.index()] = Content::of(&[BLOB]);
     let push: &[Step] = &[Step::Push(BLOB), Step::Put { manifest: FIRST, tag: Some(0) }];

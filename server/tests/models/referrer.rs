@@ -6,7 +6,7 @@ use super::rows::{BLOB, Clock, FIRST, Package, SECOND};
 use super::variant::Variant;
 use super::world::{Content, Step, World};
 
-const WORLD: World = {
+pub(crate) const WORLD: World = {
     let mut world = World::EMPTY;
     world.contents[FIRST.index()] = Content::of(&[BLOB]);
     world.contents[SECOND.index()] = Content { subject: Some(FIRST), ..Content::of(&[BLOB]) };

@@ -13,7 +13,7 @@ const MOUNT: &[Step] = &[
     Step::Put { manifest: FIRST, tag: Some(0) },
 ];
 
-const WORLD: World = {
+pub(crate) const WORLD: World = {
     let mut world = World::EMPTY;
     world.contents[FIRST.index()] = Content::of(&[BLOB]);
     world.scripts = [PUSH, MOUNT];
