@@ -178,7 +178,10 @@ impl Walk {
         same("the parents", parents, expected.collect())?;
         let kept = rows.kept[item.index()].is_some();
         same("the history", !found.history.is_empty(), kept)?;
+        // A subject holds what refers to it, unless that was itself deleted.
+        let shown = rows.row(item).is_some_and(|row| row.hidden.is_none());
         let subject = self.world.content(item).subject.filter(|one| rows.row(*one).is_some());
+        let subject = subject.filter(|_| shown);
         let found = found.subject.map(|digest| self.core.item(&digest));
         same("the subject", found, subject)
     }
