@@ -82,7 +82,7 @@ trap report EXIT
 part "install" install_needs
 if [ $run_unit = yes ]; then
     part "unit and integration tests" \
-        cargo test --locked -p standpipe-pipe -p standpipe-server -- "${filters[@]}"
+        cargo test --locked --no-fail-fast -p standpipe-pipe -p standpipe-server -- "${filters[@]}"
 fi
 if [ $run_e2e = yes ]; then
     part "release build" cargo build --locked --release -p standpipe-pipe -p standpipe-server
