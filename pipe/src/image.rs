@@ -126,6 +126,20 @@ pub(crate) struct Image {
     pub(crate) manifest: Manifest,
 }
 
+impl Image {
+    /// When the image was built, as its configuration says (image-spec, config.md, "created").
+    pub(crate) fn created(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Created {
+            created: Option<String>,
+        }
+        let bytes = self.config.file.read(LARGEST_CONFIG).ok()?;
+        serde_json::from_slice::<Created>(&bytes).ok()?.created
+    }
+}
+
+const LARGEST_CONFIG: u64 = 4 << 20;
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct ImageManifest<'a> {

@@ -10,6 +10,7 @@ mod archive;
 mod assemble;
 mod daemon;
 mod endpoint;
+mod engine_push;
 mod resolve;
 
 use std::sync::Arc;
@@ -17,11 +18,14 @@ use std::sync::Arc;
 pub(crate) use self::endpoint::Endpoint;
 
 use self::daemon::Daemon;
+use crate::client::Registry;
 use crate::config::{Config, Tag};
 use crate::error::Error;
-use crate::image::Image;
+use crate::existing::{self, Existing};
+use crate::image::{Digest, Image};
 use crate::output::megabytes;
 use crate::progress::Progress;
+use crate::report::{Outcome, PushedTag};
 use crate::spool::Spool;
 
 /// A local image and the tags under which it is pushed.
@@ -69,6 +73,28 @@ impl Source {
             );
         }
         Ok(selected)
+    }
+
+    /// Lets the daemon push an image under all its tags, without reading it here.
+    pub(crate) async fn push(
+        &self,
+        image: &Selected,
+        config: &Config,
+        registry: &Registry,
+        existing: &Existing,
+    ) -> Result<Vec<PushedTag>, Error> {
+        let mut pushed = Vec::new();
+        for tag in &image.tags {
+            existing.refuse(config, tag)?;
+            let digest = self.daemon.push(image, config, tag).await?;
+            tracing::info!("tag {tag}: {digest}");
+            pushed.push(PushedTag {
+                image_id: Digest::parse(&image.id),
+                platform: Some(image.platform.clone()),
+                ..existing::pushed(&registry.name(), tag, &digest, Outcome::Pushed)
+            });
+        }
+        Ok(pushed)
     }
 
     /// Reads an image into the spool, once, and compresses what is not compressed.
