@@ -106,7 +106,8 @@ async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Re
     let tags = selected.iter().flat_map(|image| &image.tags);
     let existing = Existing::look(config, &registry, tags).await?;
     let name = registry.name();
-    let mut report = Report { dry_run: config.options.dry_run, ..Report::new(&name) };
+    let mut report =
+        Report { mode: config.options.mode, dry_run: config.options.dry_run, ..Report::new(&name) };
     for image in &mut selected {
         report.references.extend(existing.skip(config, &name, &mut image.tags));
     }

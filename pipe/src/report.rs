@@ -11,20 +11,23 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::config::{Config, Tag};
+use crate::config::{Config, Mode, Tag};
 use crate::image::Digest;
+use crate::output::megabytes;
 
 /// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// `registry/workspace/name`.
     pub name: String,
+    /// Who pushed.
+    pub mode: Mode,
     /// Whether nothing was written to the registry.
     pub dry_run: bool,
     /// One per tag, in the order in which they were asked for.
     #[serde(rename = "tags")]
     pub references: Vec<PushedTag>,
-    /// Layers and configurations, each once.
+    /// Layers and configurations, each once. Not known if the daemon pushed.
     pub blobs: Vec<PushedBlob>,
     /// Bytes that were uploaded, or would be.
     #[serde(rename = "bytes_sent")]
@@ -85,6 +88,7 @@ impl Report {
     pub(crate) fn new(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            mode: Mode::Direct,
             dry_run: false,
             references: Vec::new(),
             blobs: Vec::new(),
@@ -101,7 +105,10 @@ impl Report {
 
     /// The last line of a run.
     pub fn summary(&self) -> String {
-        let sent = crate::output::megabytes(self.bytes);
+        let sent = match self.mode {
+            Mode::Direct => format!("{} sent", megabytes(self.bytes)),
+            Mode::Daemon => "by the Docker daemon".to_owned(),
+        };
         let is = |wanted: Outcome| self.references.iter().filter(move |one| one.outcome == wanted);
         let count = |number: usize| match number {
             1 => "1 tag".to_owned(),
@@ -112,16 +119,17 @@ impl Report {
         match (self.dry_run, kept) {
             (true, _) => {
                 let would = is(Outcome::WouldPush).count();
+                let sent = megabytes(self.bytes);
                 format!("dry run: {name} would get {}, {sent} would be sent", count(would))
             }
-            (false, 0) => format!("{name} pushed with {}, {sent} sent", count(all)),
+            (false, 0) => format!("{name} pushed with {}, {sent}", count(all)),
             (false, kept) if kept == all => {
                 let verb = if kept == 1 { "exists" } else { "exist" };
                 format!("{name}: {} {verb} already, nothing sent", count(kept))
             }
             (false, kept) => {
                 let pushed = count(all - kept);
-                format!("{name} pushed with {pushed}, {} left alone, {sent} sent", count(kept))
+                format!("{name} pushed with {pushed}, {} left alone, {sent}", count(kept))
             }
         }
     }
@@ -176,6 +184,9 @@ fn append(path: &Path, variables: &[(&str, String)]) -> io::Result<()> {
 
 /// Adds to the file in which Bitbucket's own pipes share variables: one JSON object.
 fn share(folder: &Path, variables: &[(&str, String)]) -> io::Result<()> {
+    if !folder.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the folder is not there"));
+    }
     let path = folder.join(SHARED);
     let mut shared: serde_json::Map<String, serde_json::Value> = match std::fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text)?,

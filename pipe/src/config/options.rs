@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::{Build, Environment, Problems, names, values};
 
 /// The variables that say how a push goes about it.
@@ -112,7 +114,8 @@ pub(super) fn output_file(path: Option<&str>) -> Result<(), String> {
 }
 
 /// Who sends the image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The pipe: exports, compresses, uploads.
     #[default]

@@ -1,6 +1,7 @@
 //! Runs the pipe as Bitbucket does: nothing but variables, no terminal.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use crate::registry::Registry;
 pub(crate) struct Step {
     variables: BTreeMap<String, String>,
     temporary: TempDir,
+    files: TempDir,
 }
 
 /// What a run left behind.
@@ -32,7 +34,11 @@ impl Step {
 
     /// A step that knows only its workspace and the name of the image.
     pub(crate) fn bare() -> Self {
-        let step = Self { variables: BTreeMap::new(), temporary: TempDir::new().unwrap() };
+        let step = Self {
+            variables: BTreeMap::new(),
+            temporary: TempDir::new().unwrap(),
+            files: TempDir::new().unwrap(),
+        };
         let place = step.temporary.path().to_str().unwrap().to_owned();
         step.set("TMPDIR", &place)
             .set("BITBUCKET_WORKSPACE", "acme")
@@ -49,6 +55,16 @@ impl Step {
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Where layers are kept while they are sent.
+    pub(crate) fn spool(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// A folder of this step alone, for files that it reads or writes.
+    pub(crate) fn folder(&self) -> &Path {
+        self.files.path()
     }
 
     pub(crate) fn spawn(&self) -> Child {

@@ -17,3 +17,4 @@ mod push;
 mod registry;
 mod resume;
 mod security;
+mod situations;
