@@ -18,6 +18,7 @@ use std::io::{self, Read, Write};
 use tar::{Archive, Entry, EntryType};
 
 use crate::compress;
+use crate::config::Compression;
 use crate::error::{Error, Failure};
 use crate::image::{Digest, Hashing};
 use crate::spool::{Spool, SpoolFile};
@@ -153,7 +154,7 @@ fn pack(entry: &mut Entry<'_, impl Read>, spool: &Spool) -> io::Result<Content> 
     let announced = entry.size();
     let mut input = HashedRead { inner: entry, hashing: Hashing::default() };
     let mut writer = spool.writer()?;
-    compress::gzip(&mut input, &mut writer, compress::useful_threads())?;
+    compress::pack(Compression::default(), &mut input, &mut writer)?;
     let (raw, size) = input.hashing.finish();
     complete(announced, size)?;
     Ok(Content::Packed { raw, stored: writer.finish()? })
