@@ -10,6 +10,9 @@ mod client;
 mod compress;
 pub mod config;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 pub mod output;
 mod plan;

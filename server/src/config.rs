@@ -315,10 +315,19 @@ fn load_from(
     flags: &Flags,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, ConfigError> {
-    let mut config = match &flags.config {
-        Some(path) => read_file(path)?,
+    let config = match &flags.config {
+        Some(path) => parse_file(path, &read_text(path)?)?,
         None => Config::default(),
     };
+    overlaid(config, flags, environment)
+}
+
+/// Everything that stands above the file.
+fn overlaid(
+    mut config: Config,
+    flags: &Flags,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigError> {
     let environment = read_environment(environment)?;
     let admin_password =
         match (environment.admin_password.clone(), &environment.admin_password_file) {
@@ -337,17 +346,29 @@ fn load_from(
     Ok(Loaded { config, admin_password })
 }
 
+/// Reads a file's text and an environment, for the fuzz targets.
+///
+/// # Errors
+/// [`ConfigError`].
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn load_texts(
+    yaml: &str,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigError> {
+    overlaid(parse_file(Path::new("server.yaml"), yaml)?, &Flags::default(), environment)
+}
+
 fn read_text(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
         .map_err(|source| ConfigError::File { path: path.to_owned(), source })
 }
 
-fn read_file(path: &Path) -> Result<Config, ConfigError> {
-    let text = read_text(path)?;
+fn parse_file(path: &Path, text: &str) -> Result<Config, ConfigError> {
     if text.trim().is_empty() {
         return Ok(Config::default());
     }
-    serde_yaml::from_str(&text)
+    serde_yaml::from_str(text)
         .map_err(|error| ConfigError::Yaml { path: path.to_owned(), reason: error.to_string() })
 }
 

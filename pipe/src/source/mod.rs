@@ -10,6 +10,8 @@ mod archive;
 mod assemble;
 mod daemon;
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod resolve;
 
 use std::sync::Arc;

@@ -22,6 +22,9 @@
 //!
 //! Memory: a body holds one part and three pieces of 256 KiB. This file must not know metadata or HTTP.
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod state;
 mod upload;
 
