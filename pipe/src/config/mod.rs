@@ -136,7 +136,7 @@ impl Config {
     fn judge(given: &Environment) -> Result<Self, Error> {
         let (mut problems, mut notes) = (Problems::default(), Vec::new());
         let registry = given.registry.as_deref().unwrap_or(BITBUCKET_REGISTRY);
-        let registry = problems.take("REGISTRY", RegistryAddress::parse(registry));
+        let registry = problems.take("REGISTRY", RegistryAddress::parse(registry.trim()));
         let workspace = problems.take("WORKSPACE", workspace(given));
         let target = registry.as_ref().zip(workspace.as_ref());
         let target = target.map(|(registry, workspace)| format!("{registry}/{workspace}"));

@@ -10,10 +10,13 @@
 //! spool. Everything else is stored as it is. `index.json` is not used: engines around 25.0.0
 //! wrote it with missing layers, wrong sizes and wrong order.
 //! Invariant: names from the archive are keys of a map, never paths of files; a blob whose
-//! content does not match its name is an error.
+//! content does not match its name is an error; no part of the archive is in memory whole, except
+//! headers and `manifest.json`, which have a limit.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::rc::Rc;
 
 use tar::{Archive, Entry, EntryType};
 
@@ -88,35 +91,59 @@ pub(super) fn read(tar: impl Read, spool: &Spool, raw: &[Digest]) -> Result<Expo
 
 fn read_entries(tar: impl Read, spool: &Spool, raw: &[Digest]) -> io::Result<Export> {
     let mut export = Export::default();
-    for entry in Archive::new(tar).entries()? {
+    // The tar reader keeps long names and other headers in memory whole, however long they are.
+    let left = Rc::new(Cell::new(LARGEST_HEADERS));
+    let mut archive = Archive::new(Metered { inner: tar, left: Rc::clone(&left) });
+    for entry in archive.entries()? {
         let mut entry = entry?;
-        let name = normal(&String::from_utf8_lossy(&entry.path_bytes()));
-        let content = match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous if name == MANIFEST => {
-                export.manifest = small(&mut entry)?;
-                continue;
-            }
-            EntryType::Regular | EntryType::Continuous => {
-                match store(&mut entry, &name, spool, raw)? {
-                    Some(content) => content,
-                    None => continue,
-                }
-            }
-            EntryType::Symlink | EntryType::Link => {
-                let target = entry.link_name_bytes().unwrap_or_default();
-                let target = String::from_utf8_lossy(&target).into_owned();
-                let folder = match entry.header().entry_type() {
-                    // A hard link names its target from the root of the archive.
-                    EntryType::Link => "",
-                    _ => name.rsplit_once('/').map_or("", |(folder, _)| folder),
-                };
-                Content::Link(normal(&format!("{folder}/{target}")))
-            }
-            _ => continue,
-        };
-        export.files.insert(name, content);
+        let stored = stored_size(&entry)?;
+        left.set(u64::MAX);
+        take(&mut export, &mut entry, spool, raw)?;
+        // What was not read of the file is skipped on the way to the next header.
+        let skipped = stored.saturating_sub(u64::MAX - left.get());
+        left.set(skipped.saturating_add(LARGEST_HEADERS));
     }
     Ok(export)
+}
+
+/// Bytes of an entry in the archive. A sparse one, which is never taken, says how long it would be.
+fn stored_size(entry: &Entry<'_, impl Read>) -> io::Result<u64> {
+    match entry.header().entry_type() {
+        EntryType::GNUSparse => entry.header().entry_size(),
+        _ => Ok(entry.size()),
+    }
+}
+
+/// Takes what a push could need of an entry.
+fn take(
+    export: &mut Export,
+    entry: &mut Entry<'_, impl Read>,
+    spool: &Spool,
+    raw: &[Digest],
+) -> io::Result<()> {
+    let name = normal(&String::from_utf8_lossy(&entry.path_bytes()));
+    let content = match entry.header().entry_type() {
+        EntryType::Regular | EntryType::Continuous if name == MANIFEST => {
+            export.manifest = small(entry)?;
+            return Ok(());
+        }
+        EntryType::Regular | EntryType::Continuous => store(entry, &name, spool, raw)?,
+        EntryType::Symlink | EntryType::Link => {
+            let target = entry.link_name_bytes().unwrap_or_default();
+            let target = String::from_utf8_lossy(&target).into_owned();
+            let folder = match entry.header().entry_type() {
+                // A hard link names its target from the root of the archive.
+                EntryType::Link => "",
+                _ => name.rsplit_once('/').map_or("", |(folder, _)| folder),
+            };
+            Some(Content::Link(normal(&format!("{folder}/{target}"))))
+        }
+        _ => None,
+    };
+    if let Some(content) = content {
+        export.files.insert(name, content);
+    }
+    Ok(())
 }
 
 /// Stores a regular file if a push could need it.
@@ -195,6 +222,22 @@ fn complete(announced: u64, read: u64) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::UnexpectedEof, message))
 }
 
+/// Ends when more was read than was `left`, which is set anew for each part of the archive.
+struct Metered<R> {
+    inner: R,
+    left: Rc<Cell<u64>>,
+}
+
+impl<R: Read> Read for Metered<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left
+            .set(left.ok_or_else(|| io::Error::other("a file has more than 1 MiB of headers"))?);
+        Ok(count)
+    }
+}
+
 struct HashedRead<R> {
     inner: R,
     hashing: Hashing,
@@ -227,6 +270,8 @@ const MANIFEST: &str = "manifest.json";
 const INDEX: &str = "index.json";
 const BLOBS: &str = "blobs/sha256/";
 const LARGEST_MANIFEST: u64 = 16 << 20;
+/// The header of a file, its name and other attributes. Names have a few hundred bytes at most.
+const LARGEST_HEADERS: u64 = 1 << 20;
 const BUFFER: usize = 256 << 10;
 
 #[cfg(test)]
@@ -303,6 +348,35 @@ mod tests {
         for cut in (0..end).step_by(97) {
             let (_parent, spool) = spool();
             assert!(read(&bytes[..cut], &spool, &[]).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_without_end_is_refused_before_it_fills_the_memory() {
+        let (_parent, spool) = spool();
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::GNULongName);
+        header.set_size(64 << 30);
+        header.set_cksum();
+        // A layer in front must not lend its size to what comes after it.
+        let mut start = tar(&[("a/layer.tar", &vec![7; 3 << 20]), ("x", &vec![7; 3 << 20])], &[]);
+        start.truncate(2 * (512 + (3 << 20)));
+        start.extend_from_slice(header.as_bytes());
+        let read_so_far = Rc::new(Cell::new(0));
+        let endless =
+            Counted(io::Cursor::new(start).chain(io::repeat(b'x')), Rc::clone(&read_so_far));
+        let error = read(endless, &spool, &[]).unwrap_err();
+        assert!(error.to_string().contains("1 MiB of headers"), "{error}");
+        assert!(read_so_far.get() < 8 << 20, "{} bytes were read", read_so_far.get());
+    }
+
+    struct Counted<R>(R, Rc<Cell<usize>>);
+
+    impl<R: Read> Read for Counted<R> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let count = self.0.read(into)?;
+            self.1.set(self.1.get() + count);
+            Ok(count)
         }
     }
 

@@ -11,6 +11,8 @@ mod assemble;
 mod daemon;
 mod endpoint;
 mod engine_push;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod resolve;
 
 use std::sync::Arc;

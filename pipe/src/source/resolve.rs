@@ -81,7 +81,7 @@ fn missing(config: &Config, wanted: &str, local: &[String]) -> Error {
 }
 
 /// Local names that may be what was meant, best first.
-fn near(wanted: &str, local: &[String]) -> Vec<String> {
+pub(super) fn near(wanted: &str, local: &[String]) -> Vec<String> {
     let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     let wanted_last = last(wanted);
     let mut ranked: Vec<(usize, &String)> = local
