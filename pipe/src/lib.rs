@@ -1,7 +1,7 @@
 //! A pipe: pushes the container image that a Bitbucket Pipelines step has just built.
 //!
 //! The path of a push: [`config`] reads the variables, `source` finds the image in the Docker
-//! daemon and reads it into the `spool`, `plan` puts things in order, `push` sends them through
+//! daemon or in an archive and reads it, into the `spool` where it cannot stay where it is, `plan` puts things in order, `push` sends them through
 //! `client`, [`output`] tells. Everything is in memory-sized pieces; layers are never whole in
 //! memory.
 //! Invariant: the spool directory is gone when [`run`] returns, also on errors and signals.
@@ -41,6 +41,7 @@ use self::source::{Selected, Source};
 use self::spool::Spool;
 
 pub use self::image::Digest;
+pub use self::source::probe;
 
 /// Pushes what `config` asks for and writes the references to `output`.
 ///
@@ -97,14 +98,14 @@ pub fn conclude(result: Result<Report, Error>, output: &mut Output) -> ExitCode 
 }
 
 async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Report, Error> {
-    let source = Source::open(config).await?;
-    let selected = source.select(config).await?;
+    let source = Source::open(config, spool).await?;
+    let selected = source.select(config, spool).await?;
     // Before the image is read: a login that fails should fail at once.
     let registry = Registry::connect(config, output.mask()).await?;
-    spool.expect(selected.iter().map(|image| image.size).sum())?;
+    spool.expect(selected.iter().fold(0, |sum, image| sum.saturating_add(image.spooled)))?;
     let mut images = Vec::new();
     for one in selected {
-        let image = read(&source, &one, spool).await?;
+        let image = read(&source, &one, config, spool).await?;
         images.push((image, one.tags));
     }
     let plan = Plan::new(&images);
@@ -113,7 +114,7 @@ async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Re
         tags.iter().map(|tag| PushedTag {
             tag: tag.clone(),
             digest: image.manifest.digest.clone(),
-            image_id: image.config.file.digest.clone(),
+            image_id: image.id.clone(),
         })
     });
     Ok(Report {
@@ -124,13 +125,21 @@ async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Re
     })
 }
 
-async fn read(source: &Source, selected: &Selected, spool: &Arc<Spool>) -> Result<Image, Error> {
+async fn read(
+    source: &Source,
+    selected: &Selected,
+    config: &Config,
+    spool: &Arc<Spool>,
+) -> Result<Image, Error> {
     let progress = Progress::default();
-    tracing::info!("reading image {} from the daemon", selected.name);
-    let reading = source.read(selected, spool, &progress);
+    tracing::info!("reading image {}", selected.name);
+    let reading = source.read(selected, &config.platforms, spool, &progress);
     let image = progress.watch("read", selected.size, reading).await?;
-    let packed: u64 = image.layers.iter().map(|layer| layer.file.size).sum();
+    let packed = image.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.file.size));
     tracing::info!("image {} read: {} compressed", selected.name, megabytes(packed));
+    if image.platforms.len() > 1 {
+        tracing::info!("platforms: {}", image.platforms.join(", "));
+    }
     Ok(image)
 }
 

@@ -1,4 +1,5 @@
-//! Runs a plan: layers side by side, then configurations, then tags one after the other.
+//! Runs a plan: layers side by side, then configurations, then the manifests of an index and the
+//! tags, one after the other.
 //!
 //! Invariant: the stages of the plan are kept; the first failure ends the push.
 //! Must not know: how a blob is sent.
@@ -42,6 +43,11 @@ pub(crate) async fn run(
             let sent = send_all(stage, registry, parallel, &progress).await?;
             pushed.blobs += sent.blobs;
             pushed.bytes += sent.bytes;
+        }
+        // One after the other: an index may name another index.
+        for child in &plan.children {
+            registry.push_child(child).await?;
+            tracing::info!("manifest {}: pushed", child.digest.short());
         }
         for (tag, manifest) in &plan.tags {
             registry.push_manifest(manifest, tag).await?;

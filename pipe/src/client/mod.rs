@@ -33,7 +33,7 @@ use self::explain::Target;
 use self::retry::Attempts;
 use crate::config::{Config, Credentials, Tag, Transfer};
 use crate::error::Error;
-use crate::image::{Blob, Manifest};
+use crate::image::{Blob, Digest, Manifest};
 use crate::progress::Progress;
 use crate::secret::Mask;
 
@@ -112,6 +112,11 @@ impl Registry {
             .map_err(|error| explain::tag(&self.target, tag, error))
     }
 
+    /// Puts a manifest that only an index names.
+    pub(crate) async fn push_child(&self, manifest: &Manifest) -> Result<(), Error> {
+        self.send_child(manifest).await.map_err(|error| self.explain(error))
+    }
+
     /// `registry/workspace/name`, as it stands before the colon of a reference.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.target.registry, self.target.path)
@@ -155,6 +160,11 @@ impl Registry {
     fn reference(&self, tag: &Tag) -> Reference {
         let Target { registry, path, .. } = &self.target;
         Reference::with_tag(registry.clone(), path.clone(), tag.as_str().to_owned())
+    }
+
+    fn reference_by_digest(&self, digest: &Digest) -> Reference {
+        let Target { registry, path, .. } = &self.target;
+        Reference::with_digest(registry.clone(), path.clone(), digest.as_str().to_owned())
     }
 
     /// An address below `/v2/<name>/`. `path` is made of digests, tags and constants, which need

@@ -20,6 +20,8 @@ pub(crate) struct Environment {
     pub(crate) password: Option<String>,
     pub(crate) auth: Option<String>,
     pub(crate) source: Option<String>,
+    pub(crate) source_image: Option<String>,
+    pub(crate) platforms: Option<String>,
     pub(crate) insecure: Option<String>,
     pub(crate) ca_cert: Option<String>,
     pub(crate) parallel: Option<String>,
@@ -44,6 +46,9 @@ pub(crate) struct Environment {
     /// `TAGS_COUNT`, `TAGS_0`, …: how Pipelines passes a list.
     #[serde(skip)]
     pub(crate) tag_list: BTreeMap<String, String>,
+    /// `PLATFORMS_COUNT`, `PLATFORMS_0`, …
+    #[serde(skip)]
+    pub(crate) platform_list: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -53,13 +58,15 @@ impl Environment {
     ) -> Result<Self, envy::Error> {
         let given: BTreeMap<String, String> =
             variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let tag_list = given
-            .iter()
-            .filter(|(name, _)| name.starts_with(LIST_PREFIX))
-            .map(|(name, value)| (name[LIST_PREFIX.len()..].to_owned(), value.clone()))
-            .collect();
+        let list = |prefix: &str| {
+            let elements = given.iter().filter_map(|(name, value)| {
+                Some((name.strip_prefix(prefix)?.to_owned(), value.clone()))
+            });
+            elements.collect::<BTreeMap<_, _>>()
+        };
+        let (tag_list, platform_list) = (list("TAGS_"), list("PLATFORMS_"));
         let environment: Self = envy::from_iter(given)?;
-        Ok(Self { tag_list, ..environment })
+        Ok(Self { tag_list, platform_list, ..environment })
     }
 
     /// The environment of this process. Bytes that are not UTF-8 become U+FFFD, which no
@@ -72,8 +79,6 @@ impl Environment {
             .collect()
     }
 }
-
-const LIST_PREFIX: &str = "TAGS_";
 
 #[cfg(test)]
 mod tests {

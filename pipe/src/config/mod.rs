@@ -8,6 +8,8 @@ mod certificates;
 mod credentials;
 mod environment;
 mod names;
+mod platforms;
+mod source;
 mod tags;
 mod values;
 
@@ -19,6 +21,8 @@ use rustls::pki_types::CertificateDer;
 pub use self::build::Build;
 pub use self::credentials::{Credentials, CredentialsOrigin};
 pub use self::names::{ImageName, RegistryAddress};
+pub use self::platforms::Platform;
+pub use self::source::{ImageSource, PathKind};
 pub use self::tags::Tag;
 
 pub(crate) use self::environment::Environment;
@@ -35,6 +39,12 @@ pub struct Config {
     pub image: ImageName,
     /// The tags of `TAGS`; empty if it was not given.
     pub tags: Vec<Tag>,
+    /// `SOURCE`: where the image is read from.
+    pub source: ImageSource,
+    /// `SOURCE_IMAGE`: which image of the source; none if it is to be found by its name.
+    pub source_image: Option<String>,
+    /// `PLATFORMS`; empty if all that there are are wanted.
+    pub platforms: Vec<Platform>,
     /// Where to push to.
     pub registry: RegistryAddress,
     /// First part of the path in the registry.
@@ -140,7 +150,10 @@ impl Config {
         if forced == Some(Auth::Basic) && credentials.is_none() {
             problems.add(Some(("AUTH", "is basic, but there are no USERNAME and PASSWORD".into())));
         }
-        problems.take("SOURCE", source(given));
+        let source = problems.take("SOURCE", source::parse(given.source.as_deref()));
+        let source_image =
+            problems.take("SOURCE_IMAGE", source::parse_image(given.source_image.as_deref()));
+        let platforms = problems.take_all("PLATFORMS", platforms::parse(given));
         let insecure = problems.take("INSECURE", values::boolean(given.insecure.as_deref()));
         let certificates = problems.take("CA_CERT", certificates::parse(given.ca_cert.as_deref()));
         let docker = problems.take("DOCKER_HOST", docker(given));
@@ -152,10 +165,12 @@ impl Config {
 
         // Each value is missing only if its problem was noted, so the last arm is reached only
         // with a list that is not empty.
-        match (image, tags, registry, workspace, insecure, certificates, docker, transfer) {
+        let source = source.zip(source_image).zip(platforms);
+        match (image, tags, source, registry, workspace, insecure, certificates, docker, transfer) {
             (
                 Some(image),
                 Some(tags),
+                Some(((source, source_image), platforms)),
                 Some(registry),
                 Some(workspace),
                 Some(insecure),
@@ -165,6 +180,9 @@ impl Config {
             ) if problems.0.is_empty() => Ok(Self {
                 image,
                 tags,
+                source,
+                source_image,
+                platforms,
                 registry,
                 workspace,
                 credentials,
@@ -243,13 +261,6 @@ fn auth(given: &Environment) -> Result<Auth, String> {
         None | Some("auto") => Ok(Auth::Auto),
         Some("basic") => Ok(Auth::Basic),
         Some(other) => Err(format!("{other:?} is not supported yet; use auto or basic")),
-    }
-}
-
-fn source(given: &Environment) -> Result<(), String> {
-    match given.source.as_deref() {
-        None | Some("daemon") => Ok(()),
-        Some(other) => Err(format!("{other:?} is not supported yet; use daemon")),
     }
 }
 

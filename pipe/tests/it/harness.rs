@@ -1,6 +1,7 @@
 //! Runs the pipe as Bitbucket does: nothing but variables, no terminal.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use crate::registry::Registry;
 pub(crate) struct Step {
     variables: BTreeMap<String, String>,
     temporary: TempDir,
+    clone: TempDir,
 }
 
 /// What a run left behind.
@@ -32,7 +34,8 @@ impl Step {
 
     /// A step that knows only its workspace and the name of the image.
     pub(crate) fn bare() -> Self {
-        let step = Self { variables: BTreeMap::new(), temporary: TempDir::new().unwrap() };
+        let folder = || TempDir::new().unwrap();
+        let step = Self { variables: BTreeMap::new(), temporary: folder(), clone: folder() };
         let place = step.temporary.path().to_str().unwrap().to_owned();
         step.set("TMPDIR", &place)
             .set("BITBUCKET_WORKSPACE", "acme")
@@ -51,10 +54,27 @@ impl Step {
         self
     }
 
+    /// A step that reads no daemon.
+    pub(crate) fn without_daemon(registry: &Registry) -> Self {
+        Self::bare().set("REGISTRY", &registry.address)
+    }
+
+    /// The working directory.
+    pub(crate) fn folder(&self) -> &Path {
+        self.clone.path()
+    }
+
+    /// Puts a file into the working directory.
+    pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
+        std::fs::write(self.clone.path().join(name), content).unwrap();
+        self
+    }
+
     pub(crate) fn spawn(&self) -> Child {
         Command::new(env!("CARGO_BIN_EXE_standpipe-pipe"))
             .env_clear()
             .envs(&self.variables)
+            .current_dir(&self.clone)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -87,6 +107,13 @@ impl Step {
         assert!(!outcome.log.contains('\r'));
         assert_eq!(self.spooled(), 0, "the spool was left behind");
         outcome
+    }
+
+    /// Bytes of the files that lie in the spool now.
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        let spools = std::fs::read_dir(self.temporary.path()).unwrap().flatten();
+        let files = spools.flat_map(|spool| std::fs::read_dir(spool.path()).into_iter().flatten());
+        files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
     }
 
     /// How many entries the directory for layers has.
