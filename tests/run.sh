@@ -15,8 +15,8 @@ usage: tests/run.sh [--soak] [--unit | --e2e] [FILTER...]
   --mutants take out one protection after the other and show which test notices (20 minutes)
   FILTER    only tests whose name contains one of these
 
-Needs a C compiler, docker and dockerd, faketime, podman, buildah and skopeo. As root on Debian they are
-installed; elsewhere a client that is missing skips its tests, or fails them when CI is set.
+Needs a C compiler, docker and dockerd, faketime, podman, buildah, skopeo and umoci. As root on Debian
+they are installed; elsewhere a client that is missing skips its tests, or fails them when CI is set.
 STANDPIPE_SERVER_BIN and STANDPIPE_PIPE_BIN name other binaries to test; STANDPIPE_SEED repeats
 a random run; STANDPIPE_ROUNDS=N makes the simulated power losses and damages N times as many.
 TEXT
@@ -82,7 +82,7 @@ trap report EXIT
 part "install" install_needs
 if [ $run_unit = yes ]; then
     part "unit and integration tests" \
-        cargo test --locked -p standpipe-pipe -p standpipe-server -- "${filters[@]}"
+        cargo test --locked --no-fail-fast -p standpipe-pipe -p standpipe-server -- "${filters[@]}"
 fi
 if [ $run_e2e = yes ]; then
     part "release build" cargo build --locked --release -p standpipe-pipe -p standpipe-server

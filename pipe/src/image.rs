@@ -142,8 +142,8 @@ pub(crate) struct Image {
     pub(crate) children: Vec<Manifest>,
     /// The manifest or index that goes under the tag.
     pub(crate) manifest: Manifest,
-    /// What Docker calls the image ID: the digest of the configuration, or of the index.
-    pub(crate) id: Digest,
+    /// What Docker calls the image ID: the digest of the configuration. An index has none.
+    pub(crate) id: Option<Digest>,
     /// `os/architecture` of each platform.
     pub(crate) platforms: Vec<String>,
 }
@@ -156,11 +156,35 @@ impl Image {
         manifest: Manifest,
         platform: Option<String>,
     ) -> Self {
-        let id = config.file.digest.clone();
+        let id = Some(config.file.digest.clone());
         let platforms = platform.into_iter().collect();
         Self { layers, configs: vec![config], children: Vec::new(), manifest, id, platforms }
     }
+
+    /// `os/architecture`, where that is one.
+    pub(crate) fn platform(&self) -> Option<String> {
+        match self.platforms.as_slice() {
+            [one] => Some(one.clone()),
+            _ => None,
+        }
+    }
+
+    /// When the image was built, as its configuration says (image-spec, config.md, "created"). The
+    /// platforms of an index may differ in it.
+    pub(crate) fn created(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Created {
+            created: Option<String>,
+        }
+        let [config] = self.configs.as_slice() else {
+            return None;
+        };
+        let bytes = config.file.read(LARGEST_CONFIG).ok()?;
+        serde_json::from_slice::<Created>(&bytes).ok()?.created
+    }
 }
+
+const LARGEST_CONFIG: u64 = 4 << 20;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -200,6 +224,7 @@ pub(crate) const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+pub(crate) const LAYER_RAW: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(crate) const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(crate) const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 

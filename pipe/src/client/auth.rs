@@ -234,7 +234,10 @@ impl Registry {
             )));
         }
         let scope = format!("repository:{}:pull,push", self.target.path);
+        let sources = self.mount_from.iter().map(|source| format!("repository:{source}:pull"));
+        let sources: Vec<String> = sources.collect();
         let mut query = vec![("scope", scope.as_str())];
+        query.extend(sources.iter().map(|source| ("scope", source.as_str())));
         query.extend(service.map(|service| ("service", service)));
         let mut request = self.http.get(url).query(&query).timeout(TOKEN);
         if let Some(credentials) = credentials {

@@ -17,9 +17,15 @@ use super::body;
 use super::error::{Action, ClientError};
 use super::retry::Attempts;
 use crate::config::Tag;
-use crate::image::{DOCKER_LIST, DOCKER_MANIFEST, Digest, IMAGE_INDEX, IMAGE_MANIFEST, Manifest};
+use crate::image::{Digest, Manifest};
 
 impl Registry {
+    /// What a tag names, if it is there.
+    pub(super) async fn find_tag(&self, tag: &Tag) -> Result<Option<String>, ClientError> {
+        let doing = format!("tag {tag}");
+        self.read_by_ourselves(&mut self.attempts(&doing), tag.as_str()).await
+    }
+
     /// Puts the manifest under the tag and checks the result.
     pub(super) async fn send_manifest(
         &self,
@@ -173,10 +179,9 @@ impl Registry {
     }
 
     async fn read_once(&self, session: &Session, name: &str) -> Result<String, ClientError> {
-        let accept = [IMAGE_MANIFEST, DOCKER_MANIFEST, IMAGE_INDEX, DOCKER_LIST].join(", ");
         for method in [Method::HEAD, Method::GET] {
             let url = self.url(&format!("manifests/{name}"))?;
-            let request = self.http.request(method.clone(), url).header(ACCEPT, &accept);
+            let request = self.http.request(method.clone(), url).header(ACCEPT, ANY_MANIFEST);
             let nothing = AtomicU64::new(0);
             let response = self.send(Action::ReadManifest, session, request, &nothing).await?;
             if let Some(digest) = response.headers().get("docker-content-digest") {
@@ -195,6 +200,12 @@ fn media_type(manifest: &Manifest) -> Result<HeaderValue, ClientError> {
     HeaderValue::try_from(&manifest.media_type)
         .map_err(|_| ClientError::Protocol("the manifest has no usable media type".to_owned()))
 }
+
+/// A tag may name any of these before the push.
+const ANY_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// What registries accept at most (distribution-spec, "Pushing Manifests").
 const LARGEST: usize = 4 << 20;

@@ -18,7 +18,7 @@ mod retry;
 mod upload;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oci_distribution::Reference;
@@ -38,12 +38,14 @@ use crate::progress::Progress;
 use crate::secret::Mask;
 
 /// How a blob came to be in the registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// It was there already.
     Exists,
     /// It was uploaded.
     Pushed,
+    /// The registry took it over from this repository.
+    Mounted(String),
 }
 
 /// A registry that is logged in to.
@@ -55,6 +57,10 @@ pub(crate) struct Registry {
     challenge: Option<Challenge>,
     credentials: Option<Credentials>,
     session: Mutex<Arc<Session>>,
+    /// `workspace/name` of packages in which blobs may be found.
+    mount_from: Vec<String>,
+    /// Attempts that failed and were made again.
+    again: Arc<AtomicU64>,
     settings: Settings,
 }
 
@@ -86,6 +92,8 @@ impl Registry {
         let registry = Self {
             session: Mutex::new(Arc::new(first)),
             credentials: config.credentials.clone(),
+            mount_from: mount_sources(config),
+            again: Arc::default(),
             target,
             http,
             base,
@@ -117,6 +125,21 @@ impl Registry {
         self.send_child(manifest).await.map_err(|error| self.explain(error))
     }
 
+    /// Whether the registry has the blob.
+    pub(crate) async fn has(&self, blob: &Blob) -> Result<bool, Error> {
+        self.find_blob(&blob.file.digest).await.map_err(|error| self.explain(error))
+    }
+
+    /// The digest that a tag names in the registry, if it is there.
+    pub(crate) async fn tag_digest(&self, tag: &Tag) -> Result<Option<String>, Error> {
+        self.find_tag(tag).await.map_err(|error| self.explain(error))
+    }
+
+    /// How many attempts failed and were made again.
+    pub(crate) fn retries(&self) -> u64 {
+        self.again.load(Ordering::Relaxed)
+    }
+
     /// `registry/workspace/name`, as it stands before the colon of a reference.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.target.registry, self.target.path)
@@ -127,7 +150,7 @@ impl Registry {
     }
 
     fn attempts<'a>(&self, doing: &'a str) -> Attempts<'a> {
-        Attempts::new(doing, self.settings.transfer.retries)
+        Attempts::new(doing, self.settings.transfer.retries).counted(&self.again)
     }
 
     /// The current login; renewing it is tried as often as anything else.
@@ -196,6 +219,12 @@ impl Registry {
         });
         accept(action, answer.await?).await
     }
+}
+
+/// The packages to mount from, without the one that is pushed to.
+fn mount_sources(config: &Config) -> Vec<String> {
+    let own = config.repository();
+    config.options.mount_from.iter().filter(|source| **source != own).cloned().collect()
 }
 
 impl Settings {

@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 use futures_util::TryStreamExt as _;
 use oci_distribution::errors::OciDistributionError;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use reqwest::{Body, RequestBuilder, Response, Url};
+use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::Session;
 use super::body::{self, Sending};
@@ -79,6 +79,9 @@ impl Registry {
         });
         if found.await? {
             return Ok(Sent::Exists);
+        }
+        if let Some(source) = self.mount(session, &blob.file.digest).await {
+            return Ok(Sent::Mounted(source));
         }
         let size = blob.file.size;
         let stream = sending.stream(&blob.file, 0, size, progress).await?;
@@ -231,6 +234,45 @@ impl Registry {
             Err(ClientError::Protocol(_)) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the registry has a blob; for those who do not send it.
+    pub(super) async fn find_blob(&self, digest: &Digest) -> Result<bool, ClientError> {
+        let doing = format!("blob {}", digest.short());
+        let mut attempts = self.attempts(&doing);
+        loop {
+            let session = self.ready(&mut attempts).await?;
+            match self.has_blob(&session, digest).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.recover(&mut attempts, &session, error).await?,
+            }
+        }
+    }
+
+    /// Asks the registry to take the blob over from one of the packages of `MOUNT_FROM`
+    /// (distribution-spec, "Mounting a blob from another repository"); the one that had it.
+    async fn mount(&self, session: &Session, digest: &Digest) -> Option<String> {
+        for source in &self.mount_from {
+            let mut url = self.url("blobs/uploads/").ok()?;
+            url.query_pairs_mut().append_pair("mount", digest.as_str()).append_pair("from", source);
+            let request = self.http.post(url.clone()).header(CONTENT_LENGTH, 0);
+            let response = match self.send_small(session, request).await {
+                Ok(response) => response,
+                Err(error) => {
+                    // Whoever cannot mount uploads; what is really wrong shows there.
+                    tracing::debug!("blob {} not mounted from {source}: {error}", digest.short());
+                    continue;
+                }
+            };
+            if response.status() == StatusCode::CREATED {
+                return Some(source.clone());
+            }
+            // An upload was opened instead; it is not left behind.
+            if let Ok(at) = location(&response, &url) {
+                let _ = self.send_small(session, self.http.delete(at)).await;
+            }
+        }
+        None
     }
 
     async fn start_upload(&self, session: &Session) -> Result<Url, ClientError> {

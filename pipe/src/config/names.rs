@@ -109,7 +109,7 @@ pub(super) fn check_workspace(text: &str) -> Result<(), String> {
 
 /// The `<name>` grammar of the distribution-spec ("Pulling manifests"): components of lower
 /// case letters and digits, joined inside by `.`, `_`, `__` or any number of `-`.
-fn check_path(text: &str) -> Result<(), String> {
+pub(super) fn check_path(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("the name is empty".to_owned());
     }

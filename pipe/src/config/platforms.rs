@@ -3,7 +3,6 @@
 //! Invariant: two names of one platform are equal here, whatever their writer calls the
 //! processor, and are shown as Docker shows them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Environment;
@@ -90,7 +89,7 @@ impl fmt::Display for Platform {
 /// The platforms of the text and of the list, each once. `all` is the same as none.
 pub(super) fn parse(given: &Environment) -> Result<Vec<Platform>, Vec<String>> {
     let text = given.platforms.as_deref().unwrap_or_default();
-    let list = elements(&given.platform_list).map_err(|problem| vec![problem])?;
+    let list = given.list("PLATFORMS").map_err(|problem| vec![problem])?;
     let words = text.split(|c: char| c.is_whitespace() || c == ',').chain(list);
     let mut platforms = Vec::new();
     let mut problems = Vec::new();
@@ -103,22 +102,6 @@ pub(super) fn parse(given: &Environment) -> Result<Vec<Platform>, Vec<String>> {
     }
     if problems.is_empty() { Ok(platforms) } else { Err(problems) }
 }
-
-/// The elements of a list, given as `COUNT`, `0`, `1`, ….
-fn elements(list: &BTreeMap<String, String>) -> Result<Vec<&str>, String> {
-    let Some(count) = list.get("COUNT") else {
-        return Ok(Vec::new());
-    };
-    let count: usize = match count.trim().parse() {
-        Ok(count) if count <= MOST => count,
-        _ => return Err(format!("PLATFORMS_COUNT is {count:?}; it must be 0 to {MOST}")),
-    };
-    let elements = (0..count).filter_map(|index| list.get(&index.to_string()));
-    Ok(elements.map(String::as_str).collect())
-}
-
-/// There are not that many.
-const MOST: usize = 1000;
 
 #[cfg(test)]
 mod tests {

@@ -73,8 +73,8 @@ impl Chosen {
             return Err(invalid("nothing was chosen"));
         };
         let id = match (self.parts.as_slice(), self.indexes.as_slice()) {
-            ([part], []) => part.config.digest.clone(),
-            _ => manifest.digest.clone(),
+            ([part], []) => Some(part.config.digest.clone()),
+            _ => None,
         };
         Ok(Image { layers, configs, children: manifests, manifest, id, platforms })
     }

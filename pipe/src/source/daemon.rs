@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
@@ -200,7 +200,15 @@ impl Daemon {
         request.await.map_err(|error| self.lost(&error))
     }
 
-    async fn checked(&self, response: Response) -> Result<Response, Error> {
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) async fn checked(&self, response: Response) -> Result<Response, Error> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -221,7 +229,7 @@ impl Daemon {
         serde_json::from_slice(&body).map_err(|error| self.odd(&format!("answers oddly: {error}")))
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    pub(super) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         // Fails only for URLs without a host, and `base` has one.
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -230,11 +238,11 @@ impl Daemon {
         url
     }
 
-    fn odd(&self, what: &str) -> Error {
+    pub(super) fn odd(&self, what: &str) -> Error {
         Error::Source(Failure::new(format!("the Docker daemon at {} {what}", self.endpoint)))
     }
 
-    fn lost(&self, error: &reqwest::Error) -> Error {
+    pub(super) fn lost(&self, error: &reqwest::Error) -> Error {
         self.odd(&format!("was lost: {}", describe(error)))
     }
 }

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::members::normal;
 use super::pack::{self, Compression};
+use crate::config;
 use crate::image::{Blob, Digest};
 use crate::progress::Progress;
 use crate::spool::{Spool, SpoolFile};
@@ -24,6 +25,8 @@ pub(super) struct Reading {
     pub(super) spool: Arc<Spool>,
     /// Counts the bytes of blobs that were read.
     pub(super) progress: Progress,
+    /// What becomes of raw layers.
+    pub(super) compression: config::Compression,
     /// Nobody waits for the result any more.
     pub(super) stopped: CancellationToken,
 }
@@ -236,7 +239,7 @@ impl Files {
         let mut reader = reading.watch(reader);
         let (raw, read, blob) = match kind {
             None => {
-                let packed = pack::pack(&mut reader, &reading.spool)?;
+                let packed = pack::pack(&mut reader, reading)?;
                 (packed.raw, packed.size, packed.blob)
             }
             Some(kind) => {

@@ -15,6 +15,7 @@ mod disk;
 mod docker;
 mod documents;
 mod endpoint;
+mod engine_push;
 mod files;
 mod layout;
 mod listed;
@@ -37,11 +38,14 @@ use self::archive::Archive;
 use self::daemon::{Daemon, Inspected};
 use self::docker::Found;
 use self::files::Reading;
-use crate::config::{Config, ImageSource, Platform, Tag};
+use crate::client::Registry;
+use crate::config::{Compression, Config, ImageSource, Tag};
 use crate::error::{Error, Failure};
+use crate::existing::{self, Existing};
 use crate::image::{Digest, Image};
 use crate::output::megabytes;
 use crate::progress::Progress;
+use crate::report::{Outcome, PushedTag};
 use crate::spool::Spool;
 
 /// An image of the source and the tags under which it is pushed.
@@ -69,6 +73,8 @@ enum What {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Local {
     id: String,
+    /// `os/architecture`.
+    platform: String,
     /// The digests of the raw layers, bottom first.
     diff_ids: Vec<String>,
     /// The daemon keeps manifests and layers as they were pulled or built.
@@ -105,7 +111,8 @@ impl Source {
             ImageSource::Path { kind, text } => {
                 let (kind, text) = (*kind, text.clone());
                 let open = move |reading: &Reading| Archive::open(kind, &text, reading);
-                Ok(Self(Kind::Archive(blocking(spool, &Progress::default(), open).await??)))
+                let reading = Reading::new(spool, &Progress::default(), Compression::default());
+                Ok(Self(Kind::Archive(blocking(reading, open).await??)))
             }
         }
     }
@@ -131,24 +138,57 @@ impl Source {
         }
     }
 
+    /// Lets the daemon push an image under all its tags, without reading it here.
+    pub(crate) async fn push(
+        &self,
+        image: &Selected,
+        config: &Config,
+        registry: &Registry,
+        existing: &Existing,
+    ) -> Result<Vec<PushedTag>, Error> {
+        let (Kind::Daemon(daemon), What::Local(local)) = (&self.0, &image.what) else {
+            return Err(Error::Unexpected(Failure::new("only a daemon pushes by itself")));
+        };
+        let mut pushed = Vec::new();
+        for tag in &image.tags {
+            existing.refuse(config, tag)?;
+            let digest = daemon.push(&local.id, config, tag).await?;
+            tracing::info!("tag {tag}: {digest}");
+            pushed.push(PushedTag {
+                image_id: Digest::parse(&local.id),
+                platform: Some(local.platform.clone()),
+                ..existing::pushed(&registry.name(), tag, &digest, Outcome::Pushed)
+            });
+        }
+        Ok(pushed)
+    }
+
+    /// Where that is, for the log.
+    pub(crate) fn label(&self) -> &str {
+        match &self.0 {
+            Kind::Daemon(_) => "the daemon",
+            Kind::Archive(archive) => &archive.label,
+        }
+    }
+
     /// Reads an image, once, and compresses what is not compressed into the spool.
     pub(crate) async fn read(
         &self,
         selected: &Selected,
-        platforms: &[Platform],
+        config: &Config,
         spool: &Arc<Spool>,
         progress: &Progress,
     ) -> Result<Image, Error> {
+        let reading = Reading::new(spool, progress, config.options.compression);
         let about;
         let (files, found) = match (&self.0, &selected.what) {
             (Kind::Daemon(daemon), What::Local(local)) => {
                 about = export_of(&selected.name);
-                let reading = Reading::new(spool, progress);
                 let files = Arc::new(daemon.export(local, &selected.name, &reading).await?);
-                let (image, wanted) = (local.clone(), platforms.to_vec());
+                let (image, wanted) = (local.clone(), config.platforms.clone());
                 let export = Arc::clone(&files);
                 let find = move |_: &Reading| docker::exported(&export, &image, &wanted);
-                let found = blocking(spool, progress, find).await?;
+                let found = blocking(reading.clone(), find).await?;
                 (files, Arc::new(found.map_err(|fault| fault.about(&about))?))
             }
             (Kind::Archive(archive), What::Found(found)) => {
@@ -159,15 +199,15 @@ impl Source {
             _ => return Err(Error::Unexpected(Failure::new("the source was changed"))),
         };
         let read = move |reading: &Reading| found.read(&files, reading);
-        let image = blocking(spool, progress, read).await?;
+        let image = blocking(reading, read).await?;
         image.map_err(|error| Fault::from(error).about(&about))
     }
 }
 
 impl Reading {
-    fn new(spool: &Arc<Spool>, progress: &Progress) -> Self {
+    fn new(spool: &Arc<Spool>, progress: &Progress, compression: Compression) -> Self {
         let (spool, progress) = (Arc::clone(spool), progress.clone());
-        Self { spool, progress, stopped: CancellationToken::new() }
+        Self { spool, progress, compression, stopped: CancellationToken::new() }
     }
 }
 
@@ -202,11 +242,9 @@ impl From<Failure> for Fault {
 
 /// Runs work that blocks. It ends soon when the caller does not wait for it any more.
 async fn blocking<T: Send + 'static>(
-    spool: &Arc<Spool>,
-    progress: &Progress,
+    reading: Reading,
     work: impl FnOnce(&Reading) -> T + Send + 'static,
 ) -> Result<T, Error> {
-    let reading = Reading::new(spool, progress);
     let _guard = reading.stopped.clone().drop_guard();
     let done = tokio::task::spawn_blocking(move || work(&reading)).await;
     done.map_err(|error| {
@@ -216,17 +254,16 @@ async fn blocking<T: Send + 'static>(
 
 fn local(name: String, image: Inspected, tags: Vec<Tag>) -> Selected {
     let diff_ids = image.root.layers.unwrap_or_default();
+    let platform = format!("{}/{}", image.os, image.architecture);
     tracing::info!(
-        "image {name} ({}, {}/{}, layers: {}, unpacked: {}) goes out as {}",
+        "image {name} ({}, {platform}, layers: {}, unpacked: {}) goes out as {}",
         image.id.trim_start_matches("sha256:").get(..12).unwrap_or(&image.id),
-        image.os,
-        image.architecture,
         diff_ids.len(),
         megabytes(image.size),
         list(&tags)
     );
     let is_stored = image.descriptor.is_some();
-    let what = What::Local(Local { id: image.id, diff_ids, is_stored });
+    let what = What::Local(Local { id: image.id, platform, diff_ids, is_stored });
     Selected { name, size: image.size, spooled: image.size, tags, what }
 }
 
@@ -246,7 +283,8 @@ async fn found(
         let sizes = found.size(&files)?;
         Ok::<_, Fault>((found, sizes))
     };
-    let result = blocking(spool, &Progress::default(), find).await?;
+    let reading = Reading::new(spool, &Progress::default(), config.options.compression);
+    let result = blocking(reading, find).await?;
     let about = format!("image {name} in {}", archive.label);
     let (found, (size, spooled)) = result.map_err(|fault| fault.about(&about))?;
     tracing::info!("{about} ({}) goes out as {}", megabytes(size), list(&tags));

@@ -6,10 +6,10 @@ use std::io::{self, Read, Write as _};
 
 use flate2::read::MultiGzDecoder;
 
-use super::files::invalid;
-use crate::compress;
-use crate::image::{Blob, Digest, Hashing, LAYER_GZIP, LAYER_ZSTD};
+use super::files::{Reading, invalid};
+use crate::image::{Blob, Digest, Hashing, LAYER_GZIP, LAYER_RAW, LAYER_ZSTD};
 use crate::spool::{Spool, SpoolFile};
+use crate::{compress, config};
 
 /// How something is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,12 +67,17 @@ pub(super) struct Unpacked {
 }
 
 /// Compresses a raw layer into the spool, hashing both sides.
-pub(super) fn pack(input: &mut impl Read, spool: &Spool) -> io::Result<Packed> {
+pub(super) fn pack(input: &mut impl Read, reading: &Reading) -> io::Result<Packed> {
     let mut input = Hashed::new(input);
-    let mut writer = spool.writer()?;
-    compress::gzip(&mut input, &mut writer, compress::useful_threads())?;
+    let mut writer = reading.spool.writer()?;
+    compress::pack(reading.compression, &mut input, &mut writer)?;
     let (raw, size) = input.hashing.finish();
-    let blob = Blob { media_type: LAYER_GZIP.into(), file: writer.finish()? };
+    let media_type = match reading.compression {
+        config::Compression::Gzip(_) => LAYER_GZIP,
+        config::Compression::Zstd(_) => LAYER_ZSTD,
+        config::Compression::Raw => LAYER_RAW,
+    };
+    let blob = Blob { media_type: media_type.into(), file: writer.finish()? };
     Ok(Packed { raw, size, blob })
 }
 

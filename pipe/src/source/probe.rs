@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::archive::Archive;
 use super::files::Reading;
 use super::{Fault, Local, docker, stream};
-use crate::config::{PathKind, Platform};
+use crate::config::{Compression, PathKind, Platform};
 use crate::error::Error;
 use crate::image::{Digest, Image};
 use crate::progress::Progress;
@@ -28,7 +28,8 @@ pub fn export(
     directory: &Path,
 ) -> Result<Vec<Digest>, Error> {
     let reading = reading(directory)?;
-    let local = Local { id: id.to_owned(), diff_ids: diff_ids.to_vec(), is_stored: false };
+    let (id, platform) = (id.to_owned(), "linux/amd64".to_owned());
+    let local = Local { id, platform, diff_ids: diff_ids.to_vec(), is_stored: false };
     let raw: Vec<Digest> = diff_ids.iter().filter_map(|id| Digest::parse(id)).collect();
     let read = || -> Result<Image, Fault> {
         let files = stream::read(tar, &raw, &reading)?;
@@ -63,7 +64,8 @@ pub fn path(
 }
 
 fn reading(directory: &Path) -> Result<Reading, Error> {
-    Ok(Reading::new(&Arc::new(Spool::create(directory)?), &Progress::default()))
+    let spool = Arc::new(Spool::create(directory)?);
+    Ok(Reading::new(&spool, &Progress::default(), Compression::default()))
 }
 
 fn digests(image: &Image) -> Vec<Digest> {

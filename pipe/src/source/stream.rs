@@ -75,7 +75,7 @@ fn store(
 }
 
 fn pack(content: &mut impl Read, reading: &Reading) -> io::Result<Content> {
-    let packed = pack::pack(content, &reading.spool)?;
+    let packed = pack::pack(content, reading)?;
     Ok(Content::Packed { raw: packed.raw, blob: packed.blob })
 }
 

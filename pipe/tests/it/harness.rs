@@ -15,7 +15,7 @@ use crate::registry::Registry;
 pub(crate) struct Step {
     variables: BTreeMap<String, String>,
     temporary: TempDir,
-    clone: TempDir,
+    files: TempDir,
 }
 
 /// What a run left behind.
@@ -34,8 +34,11 @@ impl Step {
 
     /// A step that knows only its workspace and the name of the image.
     pub(crate) fn bare() -> Self {
-        let folder = || TempDir::new().unwrap();
-        let step = Self { variables: BTreeMap::new(), temporary: folder(), clone: folder() };
+        let step = Self {
+            variables: BTreeMap::new(),
+            temporary: TempDir::new().unwrap(),
+            files: TempDir::new().unwrap(),
+        };
         let place = step.temporary.path().to_str().unwrap().to_owned();
         step.set("TMPDIR", &place)
             .set("BITBUCKET_WORKSPACE", "acme")
@@ -59,22 +62,27 @@ impl Step {
         Self::bare().set("REGISTRY", &registry.address)
     }
 
-    /// The working directory.
-    pub(crate) fn folder(&self) -> &Path {
-        self.clone.path()
+    /// Puts a file into the folder in which the step runs.
+    pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
+        std::fs::write(self.files.path().join(name), content).unwrap();
+        self
     }
 
-    /// Puts a file into the working directory.
-    pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
-        std::fs::write(self.clone.path().join(name), content).unwrap();
-        self
+    /// Where layers are kept while they are sent.
+    pub(crate) fn spool(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// A folder of this step alone, in which it runs.
+    pub(crate) fn folder(&self) -> &Path {
+        self.files.path()
     }
 
     pub(crate) fn spawn(&self) -> Child {
         Command::new(env!("CARGO_BIN_EXE_standpipe-pipe"))
             .env_clear()
             .envs(&self.variables)
-            .current_dir(&self.clone)
+            .current_dir(&self.files)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -21,4 +21,5 @@ mod push;
 mod registry;
 mod resume;
 mod security;
+mod situations;
 mod sources;
