@@ -9,7 +9,7 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # program:package, in Debian's names.
 needed=(
     cc:gcc buildah:buildah docker:docker.io dockerd:docker.io faketime:faketime podman:podman
-    skopeo:skopeo
+    skopeo:skopeo umoci:umoci
 )
 
 missing_programs=()

@@ -16,8 +16,8 @@ usage: tests/run.sh [--soak] [--unit | --e2e] [FILTER...]
   --mutants take out one protection after the other and show which test notices (20 minutes)
   FILTER    only tests whose name contains one of these
 
-Needs a C compiler, docker and dockerd, faketime, podman, buildah and skopeo. As root on Debian they are
-installed; elsewhere a client that is missing skips its tests, or fails them when CI is set.
+Needs a C compiler, docker and dockerd, faketime, podman, buildah, skopeo and umoci. As root on Debian
+they are installed; elsewhere a client that is missing skips its tests, or fails them when CI is set.
 STANDPIPE_SERVER_BIN and STANDPIPE_PIPE_BIN name other binaries to test; STANDPIPE_SEED repeats
 a random run; STANDPIPE_ROUNDS=N makes the simulated power losses and damages N times as many.
 TEXT

@@ -14,6 +14,7 @@ mod pipe_challenge;
 mod pipe_daemon;
 mod pipe_endpoint;
 mod pipe_refusal;
+mod pipe_source;
 mod pipe_upload;
 mod pipe_variables;
 mod script;
@@ -39,6 +40,7 @@ pub use pipe_challenge::pipe_challenge;
 pub use pipe_daemon::pipe_daemon;
 pub use pipe_endpoint::pipe_endpoint;
 pub use pipe_refusal::pipe_refusal;
+pub use pipe_source::pipe_source;
 pub use pipe_upload::pipe_upload;
 pub use pipe_variables::pipe_variables;
 pub use server_authorization::server_authorization;
@@ -66,6 +68,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pipe_daemon", pipe_daemon),
     ("pipe_endpoint", pipe_endpoint),
     ("pipe_refusal", pipe_refusal),
+    ("pipe_source", pipe_source),
     ("pipe_upload", pipe_upload),
     ("pipe_variables", pipe_variables),
     ("server_authorization", server_authorization),

@@ -90,7 +90,7 @@ fn diff_ids(tar: &[u8]) -> Vec<String> {
 }
 
 /// Writes the checksum into each header that the sizes lead to.
-fn repair(tar: &mut [u8]) {
+pub(crate) fn repair(tar: &mut [u8]) {
     let mut at = 0;
     while let Some(block) = tar.get_mut(at..at + 512) {
         if block.iter().any(|byte| *byte != 0) {

@@ -119,7 +119,17 @@ impl Export {
         entries.push(file(&config, &self.config));
         let listed = json!([{"Config": config, "RepoTags": null, "Layers": paths}]).to_string();
         entries.push(file("manifest.json", listed.as_bytes()));
-        entries.push(file("index.json", b"{\"schemaVersion\":2,\"manifests\":[]}"));
+        // The containerd store names what it has; the other stores of engine 25 may name nothing.
+        let named = match self.layout {
+            Layout::Compressed => vec![json!({
+                "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
+                "digest": digest(&self.manifest()),
+                "size": self.manifest().len(),
+            })],
+            Layout::Legacy | Layout::Raw => Vec::new(),
+        };
+        let index = json!({"schemaVersion": 2, "manifests": named}).to_string();
+        entries.push(file("index.json", index.as_bytes()));
         entries
     }
 

@@ -1,7 +1,7 @@
 //! A pipe: pushes the container image that a Bitbucket Pipelines step has just built.
 //!
 //! The path of a push: [`config`] reads the variables, `source` finds the image in the Docker
-//! daemon and reads it into the `spool`, `plan` puts things in order, `push` sends them through
+//! daemon or in an archive and reads it, into the `spool` where it cannot stay where it is, `plan` puts things in order, `push` sends them through
 //! `client`, [`output`] tells. Everything is in memory-sized pieces; layers are never whole in
 //! memory.
 //! Invariant: the spool directory is gone when [`run`] returns, also on errors and signals.
@@ -49,6 +49,7 @@ use self::source::{Selected, Source};
 use self::spool::Spool;
 
 pub use self::image::Digest;
+pub use self::source::probe;
 
 /// Pushes what `config` asks for and writes the references to `output`.
 ///
@@ -102,8 +103,8 @@ pub fn conclude(result: Result<Report, Error>, output: &mut Output) -> ExitCode 
 async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Report, Error> {
     let started = Instant::now();
     config.notes.iter().for_each(|note| tracing::warn!("{note}"));
-    let source = Source::open(config).await?;
-    let mut selected = source.select(config).await?;
+    let source = Source::open(config, spool).await?;
+    let mut selected = source.select(config, spool).await?;
     // Before the image is read: a login that fails should fail at once.
     let registry = Registry::connect(config, output.mask()).await?;
     let tags = selected.iter().flat_map(|image| &image.tags);
@@ -141,8 +142,8 @@ async fn send(
             let outcome = existing.judge(config, tag, &image.manifest.digest)?;
             let digest = image.manifest.digest.as_str();
             report.references.push(PushedTag {
-                image_id: Some(image.config.file.digest.clone()),
-                platform: None,
+                image_id: image.id.clone(),
+                platform: image.platform(),
                 ..existing::pushed(&report.name, tag, digest, outcome)
             });
         }
@@ -163,10 +164,10 @@ async fn read_all(
     config: &Config,
     spool: &Arc<Spool>,
 ) -> Result<Vec<(Image, Vec<Tag>)>, Error> {
-    spool.expect(selected.iter().map(|image| image.size).sum())?;
+    spool.expect(selected.iter().fold(0, |sum, image| sum.saturating_add(image.spooled)))?;
     let mut images = Vec::new();
     for one in selected {
-        let mut image = read(source, &one, spool).await?;
+        let mut image = read(source, &one, config, spool).await?;
         annotate(&mut image, config)?;
         images.push((image, one.tags));
     }
@@ -190,13 +191,21 @@ fn annotate(image: &mut Image, config: &Config) -> Result<(), Error> {
     Ok(())
 }
 
-async fn read(source: &Source, selected: &Selected, spool: &Arc<Spool>) -> Result<Image, Error> {
+async fn read(
+    source: &Source,
+    selected: &Selected,
+    config: &Config,
+    spool: &Arc<Spool>,
+) -> Result<Image, Error> {
     let progress = Progress::default();
-    tracing::info!("reading image {} from the daemon", selected.name);
-    let reading = source.read(selected, spool, &progress);
+    tracing::info!("reading image {} from {}", selected.name, source.label());
+    let reading = source.read(selected, config, spool, &progress);
     let image = progress.watch("read", selected.size, reading).await?;
-    let packed: u64 = image.layers.iter().map(|layer| layer.file.size).sum();
+    let packed = image.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.file.size));
     tracing::info!("image {} read: {} compressed", selected.name, megabytes(packed));
+    if image.platforms.len() > 1 {
+        tracing::info!("platforms: {}", image.platforms.join(", "));
+    }
     Ok(image)
 }
 

@@ -1,4 +1,5 @@
-//! Runs a plan: layers side by side, then configurations, then tags one after the other.
+//! Runs a plan: layers side by side, then configurations, then the manifests of an index and the
+//! tags, one after the other.
 //!
 //! Invariant: the stages of the plan are kept; the first failure ends the push.
 //! Must not know: how a blob is sent.
@@ -44,6 +45,11 @@ pub(crate) async fn run(
             let sends = stage.into_iter().map(|(what, blob)| send(what, blob, registry, &progress));
             let sent = stream::iter(sends).buffer_unordered(parallel);
             pushed = sent.try_fold(pushed, async |all, one| Ok(all.add(one))).await?;
+        }
+        // One after the other: an index may name another index.
+        for child in &plan.children {
+            registry.push_child(child).await?;
+            tracing::info!("manifest {}: pushed", child.digest.short());
         }
         for (tag, manifest) in &plan.tags {
             registry.push_manifest(manifest, tag).await?;
@@ -112,6 +118,6 @@ async fn look(what: String, blob: &Blob, registry: &Registry) -> Result<(PushedB
 }
 
 fn outcome(blob: &Blob, how: String) -> PushedBlob {
-    let media_type = blob.media_type.to_owned();
+    let media_type = blob.media_type.clone().into_owned();
     PushedBlob { digest: blob.file.digest.clone(), size: blob.file.size, media_type, how }
 }

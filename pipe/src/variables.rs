@@ -83,7 +83,17 @@ pub const VARIABLES: &[Variable] = &[
     Variable {
         name: "SOURCE",
         default: DefaultValue::Constant("daemon"),
-        description: "Where the image is read from. daemon: the Docker daemon of the step.",
+        description: "Where the image is read from. daemon: the Docker daemon of the step. docker-archive:PATH: what docker save wrote. oci-archive:PATH or oci:DIRECTORY: an OCI image layout. A path is relative to the working directory; :REFERENCE after it is the same as SOURCE_IMAGE.",
+    },
+    Variable {
+        name: "SOURCE_IMAGE",
+        default: DefaultValue::Constant(""),
+        description: "Which image of SOURCE to push: NAME:TAG, or sha256:ID. Without it each tag means the image IMAGE_NAME:TAG, else IMAGE_NAME:latest, else the only one called IMAGE_NAME. An archive with one image needs no name.",
+    },
+    Variable {
+        name: "PLATFORMS",
+        default: DefaultValue::Constant(""),
+        description: "Platforms to push from an image that has several, such as linux/amd64 linux/arm64, separated by spaces, commas or line ends, or a list. Without it all that are there. One platform is pushed alone, several with an index.",
     },
     Variable {
         name: "MODE",

@@ -25,6 +25,7 @@ mod protocol;
 mod quickstart;
 mod roles;
 mod soak;
+mod sources;
 mod space;
 mod stopping;
 mod world;

@@ -1,10 +1,12 @@
-//! Manifests: put one under a tag, and look whether the tag now names it.
+//! Manifests: put one under a tag and look whether the tag now names it; put those that an index
+//! names under their digests.
 //!
 //! Invariant: a tag counts as pushed only after the registry named our digest for it, or, if
 //! somebody else moved the tag meanwhile, for the manifest itself.
 
 use std::sync::atomic::AtomicU64;
 
+use oci_distribution::Reference;
 use oci_distribution::secrets::RegistryAuth;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -32,11 +34,7 @@ impl Registry {
     ) -> Result<(), ClientError> {
         let doing = format!("tag {tag}");
         let mut attempts = self.attempts(&doing);
-        let session = self.ready(&mut attempts).await?;
-        if let Err(error) = self.put_by_client(&session, manifest, tag).await {
-            self.recover_or_pass(&mut attempts, &session, error).await?;
-            self.put_by_ourselves(&mut attempts, manifest, tag).await?;
-        }
+        self.put(&mut attempts, manifest, self.reference(tag), tag.as_str()).await?;
         let mut attempts = self.attempts(&doing);
         let session = self.ready(&mut attempts).await?;
         let named = match self.read_by_client(&session, tag).await {
@@ -50,6 +48,31 @@ impl Registry {
             return Ok(());
         }
         self.judge_other(&mut attempts, manifest, tag, named).await
+    }
+
+    /// Puts a manifest under its digest. The registry compares the two, so nothing is left to
+    /// check.
+    pub(super) async fn send_child(&self, manifest: &Manifest) -> Result<(), ClientError> {
+        let doing = format!("manifest {}", manifest.digest.short());
+        let mut attempts = self.attempts(&doing);
+        let reference = self.reference_by_digest(&manifest.digest);
+        self.put(&mut attempts, manifest, reference, manifest.digest.as_str()).await
+    }
+
+    /// Puts a manifest under `name`, a tag or a digest, which is also what `reference` ends in.
+    async fn put(
+        &self,
+        attempts: &mut Attempts<'_>,
+        manifest: &Manifest,
+        reference: Reference,
+        name: &str,
+    ) -> Result<(), ClientError> {
+        let session = self.ready(attempts).await?;
+        if let Err(error) = self.put_by_client(&session, manifest, &reference).await {
+            self.recover_or_pass(attempts, &session, error).await?;
+            self.put_by_ourselves(attempts, manifest, name).await?;
+        }
+        Ok(())
     }
 
     /// The tag names something else: was it moved, or did the registry change the manifest?
@@ -92,12 +115,11 @@ impl Registry {
         &self,
         session: &Session,
         manifest: &Manifest,
-        tag: &Tag,
+        reference: &Reference,
     ) -> Result<(), ClientError> {
-        let content_type = media_type(manifest)?;
-        let (reference, bytes) = (self.reference(tag), manifest.bytes.clone());
+        let (content_type, bytes) = (media_type(manifest)?, manifest.bytes.clone());
         body::unless_stalled(self.settings.transfer.timeout, &AtomicU64::new(0), async {
-            let put = session.oci.push_manifest_raw(&reference, bytes, content_type).await;
+            let put = session.oci.push_manifest_raw(reference, bytes, content_type).await;
             put.map(drop).map_err(|error| ClientError::from_oci(Action::PutManifest, error))
         })
         .await
@@ -107,13 +129,13 @@ impl Registry {
         &self,
         attempts: &mut Attempts<'_>,
         manifest: &Manifest,
-        tag: &Tag,
+        name: &str,
     ) -> Result<(), ClientError> {
         loop {
             let session = self.ready(attempts).await?;
             let request = self
                 .http
-                .put(self.url(&format!("manifests/{tag}"))?)
+                .put(self.url(&format!("manifests/{name}"))?)
                 .header(CONTENT_TYPE, media_type(manifest)?)
                 .body(manifest.bytes.clone());
             let nothing = AtomicU64::new(0);

@@ -35,7 +35,7 @@ use self::explain::Target;
 use self::retry::Attempts;
 use crate::config::{Config, Credentials, Tag, Transfer};
 use crate::error::Error;
-use crate::image::{Blob, Manifest};
+use crate::image::{Blob, Digest, Manifest};
 use crate::progress::Progress;
 use crate::secret::Mask;
 
@@ -122,6 +122,11 @@ impl Registry {
             .map_err(|error| explain::tag(&self.target, tag, error))
     }
 
+    /// Puts a manifest that only an index names.
+    pub(crate) async fn push_child(&self, manifest: &Manifest) -> Result<(), Error> {
+        self.send_child(manifest).await.map_err(|error| self.explain(error))
+    }
+
     /// Whether the registry has the blob.
     pub(crate) async fn has(&self, blob: &Blob) -> Result<bool, Error> {
         self.find_blob(&blob.file.digest).await.map_err(|error| self.explain(error))
@@ -180,6 +185,11 @@ impl Registry {
     fn reference(&self, tag: &Tag) -> Reference {
         let Target { registry, path, .. } = &self.target;
         Reference::with_tag(registry.clone(), path.clone(), tag.as_str().to_owned())
+    }
+
+    fn reference_by_digest(&self, digest: &Digest) -> Reference {
+        let Target { registry, path, .. } = &self.target;
+        Reference::with_digest(registry.clone(), path.clone(), digest.as_str().to_owned())
     }
 
     /// An address below `/v2/<name>/`. `path` is made of digests, tags and constants, which need

@@ -20,6 +20,8 @@ pub(crate) struct Environment {
     pub(crate) password: Option<String>,
     pub(crate) auth: Option<String>,
     pub(crate) source: Option<String>,
+    pub(crate) source_image: Option<String>,
+    pub(crate) platforms: Option<String>,
     pub(crate) insecure: Option<String>,
     pub(crate) ca_cert: Option<String>,
     pub(crate) parallel: Option<String>,

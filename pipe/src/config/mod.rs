@@ -12,6 +12,8 @@ mod docker_config;
 mod environment;
 mod names;
 mod options;
+mod platforms;
+mod source;
 mod tags;
 mod values;
 
@@ -24,6 +26,8 @@ pub use self::build::Build;
 pub use self::credentials::{Credentials, CredentialsOrigin};
 pub use self::names::{ImageName, RegistryAddress};
 pub use self::options::{Compression, IfTagExists, Mode, Options};
+pub use self::platforms::Platform;
+pub use self::source::{ImageSource, PathKind};
 pub use self::tags::Tag;
 
 pub(crate) use self::environment::Environment;
@@ -40,6 +44,12 @@ pub struct Config {
     pub image: ImageName,
     /// The tags of `TAGS`; empty if it was not given.
     pub tags: Vec<Tag>,
+    /// `SOURCE`: where the image is read from.
+    pub source: ImageSource,
+    /// `SOURCE_IMAGE`: which image of the source; none if it is to be found by its name.
+    pub source_image: Option<String>,
+    /// `PLATFORMS`; empty if all that there are are wanted.
+    pub platforms: Vec<Platform>,
     /// Where to push to.
     pub registry: RegistryAddress,
     /// First part of the path in the registry.
@@ -146,7 +156,10 @@ impl Config {
         let credentials = auth.and_then(|auth| {
             auth::choose(given, auth, registry.as_ref(), &mut problems, &mut notes)
         });
-        problems.take("SOURCE", source(given));
+        let source = problems.take("SOURCE", source::parse(given.source.as_deref()));
+        let source_image =
+            problems.take("SOURCE_IMAGE", source::parse_image(given.source_image.as_deref()));
+        let platforms = problems.take_all("PLATFORMS", platforms::parse(given));
         problems.take("OUTPUT_FILE", options::output_file(given.output_file.as_deref()));
         let insecure = problems.take("INSECURE", values::boolean(given.insecure.as_deref()));
         let certificates = problems.take("CA_CERT", certificates::parse(given.ca_cert.as_deref()));
@@ -155,20 +168,19 @@ impl Config {
         let build = Build::new(given);
         let options = Options::judge(given, &build, workspace.as_deref(), &mut problems);
         problems.take("DEBUG", values::boolean(given.debug.as_deref()));
-        if let (Some(workspace), Some(image)) = (&workspace, &image) {
-            problems.add(refuse_long_path(workspace, &image.name));
-        }
+        problems.add(refuse_long_path(workspace.as_deref(), image.as_ref()));
         let path = |path: &Option<String>| path.as_ref().map(PathBuf::from);
 
         // Each value is missing only if its problem was noted, so the last arm is reached only
         // with a list that is not empty.
-        match (image, tags, registry, workspace, insecure, certificates, docker, transfer, options)
-        {
+        let source = source.zip(source_image).zip(platforms);
+        let target = registry.zip(workspace);
+        match (image, tags, source, target, insecure, certificates, docker, transfer, options) {
             (
                 Some(image),
                 Some(tags),
-                Some(registry),
-                Some(workspace),
+                Some(((source, source_image), platforms)),
+                Some((registry, workspace)),
                 Some(insecure),
                 Some(certificates),
                 Some(docker),
@@ -177,6 +189,9 @@ impl Config {
             ) if problems.0.is_empty() => Ok(Self {
                 image,
                 tags,
+                source,
+                source_image,
+                platforms,
                 registry,
                 workspace,
                 credentials,
@@ -254,16 +269,12 @@ fn tags(given: &Environment) -> Result<Vec<Tag>, Vec<String>> {
     Ok(tags)
 }
 
-fn source(given: &Environment) -> Result<(), String> {
-    match given.source.as_deref() {
-        None | Some("daemon") => Ok(()),
-        Some(other) => Err(format!("{other:?} is not supported yet; use daemon")),
-    }
-}
-
-fn refuse_long_path(workspace: &str, name: &str) -> Option<(&'static str, String)> {
+fn refuse_long_path(
+    workspace: Option<&str>,
+    image: Option<&ImageName>,
+) -> Option<(&'static str, String)> {
     // The limit that clients keep for <name> (distribution-spec, "Pulling manifests").
-    let length = workspace.len() + 1 + name.len();
+    let length = workspace?.len() + 1 + image?.name.len();
     (length > 255).then(|| {
         ("IMAGE_NAME", format!("with the workspace has {length} characters; 255 are allowed"))
     })

@@ -79,7 +79,8 @@ impl Options {
             return None;
         }
         let set = [
-            ("SOURCE", given.source.as_deref().is_some_and(|source| source != "daemon")),
+            ("SOURCE", given.source.as_deref().is_some_and(|source| source.trim() != "daemon")),
+            ("PLATFORMS", given.platforms.is_some() || given.lists.contains_key("PLATFORMS_COUNT")),
             ("COMPRESSION", given.compression.is_some()),
             ("ANNOTATIONS", !self.annotations.is_empty()),
             ("MOUNT_FROM", !self.mount_from.is_empty()),

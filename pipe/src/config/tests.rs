@@ -41,7 +41,7 @@ fn all_problems_are_reported_at_once() {
         ("REGISTRY", "https://a"),
         ("PARALLEL", "0"),
         ("USERNAME", "ann"),
-        ("SOURCE", "oci:dir"),
+        ("SOURCE", "tar:dir"),
     ]);
     let named: Vec<&str> = problems.iter().filter_map(|line| line.split(':').next()).collect();
     let expected = ["REGISTRY", "IMAGE_NAME", "TAGS", "TAGS", "PASSWORD", "SOURCE", "PARALLEL"];
@@ -153,4 +153,18 @@ fn an_output_file_needs_its_folder() {
 fn a_path_longer_than_255_is_refused() {
     let name = "a".repeat(251);
     assert!(problems(&[("IMAGE_NAME", &name)])[0].contains("256 characters"));
+}
+
+#[test]
+fn platforms_may_be_text_and_list_together() {
+    let list = [
+        ("PLATFORMS", "linux/amd64, linux/arm64"),
+        ("PLATFORMS_COUNT", "2"),
+        ("PLATFORMS_0", "linux/arm/v7"),
+        ("PLATFORMS_1", "linux/amd64"),
+    ];
+    let shown: Vec<String> =
+        config(&list).unwrap().platforms.iter().map(Platform::to_string).collect();
+    assert_eq!(shown, ["linux/amd64", "linux/arm64", "linux/arm/v7"]);
+    assert!(problems(&[("PLATFORMS", "amd64")])[0].contains("linux/amd64"));
 }

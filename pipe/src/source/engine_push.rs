@@ -14,7 +14,6 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::io::StreamReader;
 
-use super::Selected;
 use super::daemon::Daemon;
 use crate::config::{Config, Tag};
 use crate::error::{Error, Failure};
@@ -43,17 +42,12 @@ struct Aux {
 }
 
 impl Daemon {
-    /// Pushes `image` under `tag` and returns the digest that the registry gave it.
-    pub(super) async fn push(
-        &self,
-        image: &Selected,
-        config: &Config,
-        tag: &Tag,
-    ) -> Result<String, Error> {
+    /// Pushes the image with this ID under `tag` and returns the digest that the registry gave it.
+    pub(super) async fn push(&self, id: &str, config: &Config, tag: &Tag) -> Result<String, Error> {
         let name = format!("{}/{}", config.registry, config.repository());
         let full = format!("{name}:{tag}");
-        let was_there = self.inspect(&full).await?.is_some_and(|known| known.id == image.id);
-        let mut url = self.url(&["images", &image.id, "tag"]);
+        let was_there = self.inspect(&full).await?.is_some_and(|known| known.id == id);
+        let mut url = self.url(&["images", id, "tag"]);
         url.query_pairs_mut().append_pair("repo", &name).append_pair("tag", tag.as_str());
         let tagging = self.request(Method::POST, url).header(CONTENT_LENGTH, 0);
         self.checked(tagging.send().await.map_err(|error| self.lost(&error))?).await?;

@@ -3,15 +3,20 @@
 //! A new form of source gets a door of its own beside [`docker_archive`] that also ends in
 //! [`Found`]; the properties of `fuzz/src/pipe_archive.rs` then hold for it without a change.
 
-use std::fs;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::daemon::Inspected;
-use super::{Endpoint, Selected, archive, assemble, resolve};
-use crate::config::DockerHosts;
-use crate::image::{Blob, Image};
+use super::files::Reading;
+use super::{Endpoint, Fault, Local, docker, near as names, stream};
+use crate::config::{Compression, DockerHosts};
+use crate::image::{Blob, Digest, Image};
+use crate::progress::Progress;
 use crate::spool::Spool;
+
+pub use super::probe::path;
+pub use crate::config::PathKind;
 
 /// An image that was read, with the bytes of everything that would be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,23 +44,25 @@ pub struct FoundBlob {
 
 /// Reads what `docker save` writes. `diff_ids` are the layers that the daemon named beforehand; the
 /// spool lies in `parent` and is gone afterwards.
-pub fn docker_archive(tar: impl Read, diff_ids: &[String], parent: &Path) -> Result<Found, String> {
-    let spool = Spool::create(parent).map_err(|error| error.to_string())?;
+pub fn docker_archive(
+    mut tar: impl Read,
+    diff_ids: &[String],
+    parent: &Path,
+) -> Result<Found, String> {
+    let spool = Arc::new(Spool::create(parent).map_err(|error| error.to_string())?);
+    let reading = Reading::new(&spool, &Progress::default(), Compression::default());
     // As `Daemon::export` does it.
-    let raw: Vec<_> = diff_ids.iter().filter_map(|id| crate::image::Digest::parse(id)).collect();
+    let raw: Vec<_> = diff_ids.iter().filter_map(|id| Digest::parse(id)).collect();
     if raw.len() != diff_ids.len() {
         return Err("names a layer that is not sha256".to_owned());
     }
-    let export = archive::read(tar, &spool, &raw).map_err(|error| error.to_string())?;
-    let selected = Selected {
-        name: "app:1".to_owned(),
-        id: "sha256:0".to_owned(),
-        size: 0,
-        platform: "linux/amd64".to_owned(),
-        diff_ids: diff_ids.to_vec(),
-        tags: Vec::new(),
+    let (id, platform) = ("sha256:0".to_owned(), "linux/amd64".to_owned());
+    let local = Local { id, platform, diff_ids: diff_ids.to_vec(), is_stored: false };
+    let mut read = || -> Result<Image, Fault> {
+        let files = stream::read(&mut tar, &raw, &reading)?;
+        Ok(docker::exported(&files, &local, &[])?.read(&files, &reading)?)
     };
-    let image = assemble::image(export, &selected).map_err(|error| error.to_string())?;
+    let image = read().map_err(|fault| fault.about("the export").to_string())?;
     found(&image)
 }
 
@@ -66,16 +73,19 @@ fn found(image: &Image) -> Result<Found, String> {
         size: image.manifest.bytes.len() as u64,
         bytes: image.manifest.bytes.clone(),
     };
+    let [config] = image.configs.as_slice() else {
+        return Err("is an index".to_owned());
+    };
     let layers = image.layers.iter().map(blob).collect::<Result<_, _>>()?;
-    Ok(Found { layers, config: blob(&image.config)?, manifest })
+    Ok(Found { layers, config: blob(config)?, manifest })
 }
 
 fn blob(blob: &Blob) -> Result<FoundBlob, String> {
     Ok(FoundBlob {
-        media_type: blob.media_type.to_owned(),
+        media_type: blob.media_type.clone().into_owned(),
         digest: blob.file.digest.to_string(),
         size: blob.file.size,
-        bytes: fs::read(&blob.file.path).map_err(|error| error.to_string())?,
+        bytes: blob.file.read(1 << 30).map_err(|error| error.to_string())?,
     })
 }
 
@@ -99,5 +109,5 @@ pub fn inspected(body: &[u8]) -> Option<(String, u64, Vec<String>)> {
 
 /// The local names that are like a wanted one.
 pub fn near(wanted: &str, local: &[String]) -> Vec<String> {
-    resolve::near(wanted, local)
+    names::images(wanted, local)
 }

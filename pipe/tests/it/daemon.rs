@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
-use crate::image::Image;
+use crate::image::{Image, Layout};
 
 /// A running daemon; it ends when this is dropped.
 #[derive(Debug)]
@@ -144,12 +144,14 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         };
         let size: usize = image.layers.iter().map(Vec::len).sum();
         let size = store.faults.claimed_size.unwrap_or(size as u64);
-        return json!({
+        let mut inspected = json!({
             "Id": image.id(), "RepoTags": image.names, "Size": size, "Os": "linux",
             "Architecture": "amd64", "RootFS": {"Type": "layers", "Layers": image.diff_ids()},
-        })
-        .to_string()
-        .into_response();
+        });
+        if image.layout == Layout::Containerd {
+            inspected["Descriptor"] = json!({"digest": image.id()});
+        }
+        return inspected.to_string().into_response();
     }
     match rest.strip_suffix("/get").and_then(find) {
         Some(image) => export(image.export(), store.faults),

@@ -57,12 +57,23 @@ impl Step {
         self
     }
 
+    /// A step that reads no daemon.
+    pub(crate) fn without_daemon(registry: &Registry) -> Self {
+        Self::bare().set("REGISTRY", &registry.address)
+    }
+
+    /// Puts a file into the folder in which the step runs.
+    pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
+        std::fs::write(self.files.path().join(name), content).unwrap();
+        self
+    }
+
     /// Where layers are kept while they are sent.
     pub(crate) fn spool(&self) -> &Path {
         self.temporary.path()
     }
 
-    /// A folder of this step alone, for files that it reads or writes.
+    /// A folder of this step alone, in which it runs.
     pub(crate) fn folder(&self) -> &Path {
         self.files.path()
     }
@@ -71,6 +82,7 @@ impl Step {
         Command::new(env!("CARGO_BIN_EXE_standpipe-pipe"))
             .env_clear()
             .envs(&self.variables)
+            .current_dir(&self.files)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -103,6 +115,13 @@ impl Step {
         assert!(!outcome.log.contains('\r'));
         assert_eq!(self.spooled(), 0, "the spool was left behind");
         outcome
+    }
+
+    /// Bytes of the files that lie in the spool now.
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        let spools = std::fs::read_dir(self.temporary.path()).unwrap().flatten();
+        let files = spools.flat_map(|spool| std::fs::read_dir(spool.path()).into_iter().flatten());
+        files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
     }
 
     /// How many entries the directory for layers has.

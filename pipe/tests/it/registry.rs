@@ -367,8 +367,15 @@ async fn manifest(
         let bytes = axum::body::to_bytes(body, 4 << 20).await.unwrap().to_vec();
         let mut content = shared.content.lock().unwrap();
         let parsed: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        let layers = parsed["layers"].as_array().unwrap().iter();
-        for blob in layers.chain([&parsed["config"]]) {
+        for child in parsed["manifests"].as_array().into_iter().flatten() {
+            let stored = content.manifests.get(child["digest"].as_str().unwrap());
+            if stored.map(|(_, bytes)| bytes.len() as u64) != child["size"].as_u64() {
+                return error(400, "MANIFEST_UNKNOWN");
+            }
+        }
+        let layers = parsed["layers"].as_array().into_iter().flatten();
+        let config = parsed.get("config");
+        for blob in layers.chain(config) {
             let stored = content.blobs.get(blob["digest"].as_str().unwrap());
             let mounted = faults.mountable.is_some();
             if !mounted && stored.map(|stored| stored.len() as u64) != blob["size"].as_u64() {
@@ -376,7 +383,10 @@ async fn manifest(
             }
         }
         let kind = headers[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        assert!(parsed.get("mediaType").is_none_or(|written| *written == *kind), "{kind}");
+        assert!(config.is_some() || parsed.get("manifests").is_some(), "neither image nor index");
         let digest = digest(&bytes);
+        assert!(!name.starts_with("sha256:") || name == digest, "{name} is not {digest}");
         content.manifests.insert(name.to_owned(), (kind.clone(), bytes.clone()));
         content.manifests.insert(digest.clone(), (kind, bytes));
         let location = format!("/v2/acme/app/manifests/{digest}");
