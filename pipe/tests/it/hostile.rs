@@ -236,7 +236,7 @@ async fn names_cannot_write_into_the_log() {
     tar.file("a/layer.tar", b"layer");
     tar.file(&name, &config);
     let list = json!([
-        {"Config": name, "RepoTags": ["app:1\n✔ pushed", "app:1"], "Layers": ["a/layer.tar"]},
+        {"Config": name, "RepoTags": ["app:1\n✔ pushed"], "Layers": ["a/layer.tar"]},
         {"Config": "other.json", "RepoTags": ["app:\u{1b}[2J2"], "Layers": []},
     ]);
     tar.file("manifest.json", list.to_string().as_bytes());

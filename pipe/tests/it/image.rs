@@ -218,6 +218,12 @@ impl Tar {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
+        if name.contains("..") {
+            // The library writes no such name by itself.
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            return self.0.append(&header, content).unwrap();
+        }
         self.0.append_data(&mut header, name, content).unwrap();
     }
 

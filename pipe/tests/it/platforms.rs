@@ -70,7 +70,7 @@ async fn all_platforms_are_pushed_with_their_index_and_attestations() {
         assert_eq!(tagged(&registry, tag), expected);
     }
     let content = registry.content();
-    let is_manifest = |bytes: &[u8]| bytes.windows(8).any(|part| part == b"\"layers\"");
+    let is_manifest = |bytes: &[u8]| bytes.windows(9).any(|part| part == b"\"layers\":");
     for (hex, bytes) in &multi.store.blobs {
         let (digest, known) = (format!("sha256:{hex}"), &content.manifests);
         let there = if is_manifest(bytes) {
