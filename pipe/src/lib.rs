@@ -12,6 +12,9 @@ mod compress;
 pub mod config;
 pub mod error;
 mod existing;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 pub mod output;
 mod plan;

@@ -13,6 +13,8 @@ mod body;
 mod challenge;
 mod error;
 mod explain;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod manifest;
 mod retry;
 mod upload;

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 
 use futures_util::TryStreamExt as _;
 use oci_distribution::errors::OciDistributionError;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE};
 use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::Session;
@@ -268,7 +268,7 @@ impl Registry {
                 return Some(source.clone());
             }
             // An upload was opened instead; it is not left behind.
-            if let Ok(at) = location(&response, &url) {
+            if let Ok(at) = location(response.headers(), &url) {
                 let _ = self.send_small(session, self.http.delete(at)).await;
             }
         }
@@ -279,7 +279,7 @@ impl Registry {
         let url = self.url("blobs/uploads/")?;
         let request = self.http.post(url.clone()).header(CONTENT_LENGTH, 0);
         let response = self.send_small(session, request).await?;
-        location(&response, &url)
+        location(response.headers(), &url)
     }
 
     /// How far the upload came; none if the registry does not know it any more.
@@ -294,10 +294,10 @@ impl Registry {
             Err(error) if error.is_transient() || error.is_unauthorized() => return Err(error),
             Err(_) => return Ok(None),
         };
-        let next = location(&response, at).unwrap_or_else(|_| at.clone());
+        let next = location(response.headers(), at).unwrap_or_else(|_| at.clone());
         // "Range: 0-0" is what some registries say of an empty upload, but also of one byte.
         // Where so little is there, a new upload is as good.
-        let offset = received(&response).filter(|offset| (2..=size).contains(offset));
+        let offset = received(response.headers()).filter(|offset| (2..=size).contains(offset));
         Ok(offset.map(|offset| (next, offset)))
     }
 
@@ -322,8 +322,8 @@ impl Registry {
             .body(Body::wrap_stream(stream));
         let answer = self.send(Action::UploadBlob, session, request, &sending.moved).await;
         let response = answer.inspect_err(|_| sending.take_back(progress))?;
-        let next = location(&response, at).unwrap_or_else(|_| at.clone());
-        match received(&response).unwrap_or(end) {
+        let next = location(response.headers(), at).unwrap_or_else(|_| at.clone());
+        match received(response.headers()).unwrap_or(end) {
             confirmed if (offset..=end).contains(&confirmed) => Ok((next, confirmed)),
             _ => {
                 Err(ClientError::Protocol("the registry confirmed bytes it did not get".to_owned()))
@@ -387,10 +387,10 @@ fn refuses_pieces(error: &ClientError) -> bool {
 }
 
 /// The `Location` of an answer, absolute or relative to the request.
-fn location(response: &Response, requested: &Url) -> Result<Url, ClientError> {
+pub(super) fn location(headers: &HeaderMap, requested: &Url) -> Result<Url, ClientError> {
     let missing =
         || ClientError::Protocol("the registry did not say where to upload to".to_owned());
-    let value = response.headers().get(LOCATION).ok_or_else(missing)?;
+    let value = headers.get(LOCATION).ok_or_else(missing)?;
     let text = value.to_str().map_err(|_| missing())?;
     let url = requested.join(text).map_err(|_| missing())?;
     match url.scheme() {
@@ -400,8 +400,8 @@ fn location(response: &Response, requested: &Url) -> Result<Url, ClientError> {
 }
 
 /// How many bytes an answer confirms: `Range: 0-N` means N + 1.
-fn received(response: &Response) -> Option<u64> {
-    let range = response.headers().get(RANGE)?.to_str().ok()?;
+pub(super) fn received(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(RANGE)?.to_str().ok()?;
     let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
     last.trim().parse::<u64>().ok()?.checked_add(1)
 }

@@ -146,7 +146,7 @@ impl Config {
     fn judge(given: &Environment) -> Result<Self, Error> {
         let (mut problems, mut notes) = (Problems::default(), Vec::new());
         let registry = given.registry.as_deref().unwrap_or(BITBUCKET_REGISTRY);
-        let registry = problems.take("REGISTRY", RegistryAddress::parse(registry));
+        let registry = problems.take("REGISTRY", RegistryAddress::parse(registry.trim()));
         let workspace = problems.take("WORKSPACE", workspace(given));
         let target = registry.as_ref().zip(workspace.as_ref());
         let target = target.map(|(registry, workspace)| format!("{registry}/{workspace}"));
@@ -168,9 +168,7 @@ impl Config {
         let build = Build::new(given);
         let options = Options::judge(given, &build, workspace.as_deref(), &mut problems);
         problems.take("DEBUG", values::boolean(given.debug.as_deref()));
-        if let (Some(workspace), Some(image)) = (&workspace, &image) {
-            problems.add(refuse_long_path(workspace, &image.name));
-        }
+        problems.add(refuse_long_path(workspace.as_deref(), image.as_ref()));
         let path = |path: &Option<String>| path.as_ref().map(PathBuf::from);
 
         // Each value is missing only if its problem was noted, so the last arm is reached only
@@ -271,9 +269,12 @@ fn tags(given: &Environment) -> Result<Vec<Tag>, Vec<String>> {
     Ok(tags)
 }
 
-fn refuse_long_path(workspace: &str, name: &str) -> Option<(&'static str, String)> {
+fn refuse_long_path(
+    workspace: Option<&str>,
+    image: Option<&ImageName>,
+) -> Option<(&'static str, String)> {
     // The limit that clients keep for <name> (distribution-spec, "Pulling manifests").
-    let length = workspace.len() + 1 + name.len();
+    let length = workspace?.len() + 1 + image?.name.len();
     (length > 255).then(|| {
         ("IMAGE_NAME", format!("with the workspace has {length} characters; 255 are allowed"))
     })

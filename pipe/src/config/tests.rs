@@ -90,6 +90,12 @@ fn tags_may_be_text_and_list_together() {
 }
 
 #[test]
+fn a_line_end_after_the_registry_does_no_harm() {
+    let config = config(&[("REGISTRY", "registry.example:5000\n")]).unwrap();
+    assert_eq!(config.registry.as_str(), "registry.example:5000");
+}
+
+#[test]
 fn a_login_that_is_asked_for_must_be_there() {
     assert!(problems(&[("AUTH", "basic")])[0].contains("USERNAME"));
     assert!(problems(&[("AUTH", "oidc")])[0].contains("oidc: true"));

@@ -17,6 +17,8 @@ mod documents;
 mod endpoint;
 mod engine_push;
 mod files;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod layout;
 mod listed;
 mod location;

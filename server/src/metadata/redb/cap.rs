@@ -30,7 +30,7 @@ pub(super) fn beyond(
     };
     let mut items = all(rows, workspace)?;
     items.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-    let mut reach = Reach::new(rows, workspace, most_probes);
+    let mut reach = Reach::new(rows, workspace, most_probes).remembering();
     let mut sum = 0;
     let mut beyond = Vec::new();
     for (_, item) in items {

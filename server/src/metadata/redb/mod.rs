@@ -17,6 +17,9 @@ mod damage;
 mod documents;
 mod due;
 mod fans;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod look;
 mod manifests;
@@ -72,6 +75,9 @@ pub struct RedbStore {
     /// When this process opened the database, by its own clock.
     boot: Timestamp,
     meter: Arc<Meter>,
+    /// Searches that may run at a time: each remembers what it saw, which is tens of megabytes in a
+    /// package of a hundred thousand images.
+    searches: tokio::sync::Semaphore,
     writer: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -196,6 +202,16 @@ impl RedbStore {
             let unavailable = || MetadataError::Unavailable(error.into());
             Err(if damaged { MetadataError::Corrupt("page") } else { unavailable() })
         })
+    }
+
+    /// A read that remembers what it saw; few run at a time.
+    async fn search<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Snapshot) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        // The semaphore is never closed, so this only waits.
+        let _turn = self.searches.acquire().await;
+        self.read_long(read).await
     }
 
     /// A snapshot that outlives the borrow of the database.
@@ -591,15 +607,15 @@ impl MetadataStore for RedbStore {
         most_probes: u64,
     ) -> Result<Preview> {
         let selection = selection.clone();
-        self.read_long(move |rows| reach::preview(rows, package, &selection, most_probes)).await
+        self.search(move |rows| reach::preview(rows, package, &selection, most_probes)).await
     }
 
     async fn held(&self, workspace: WorkspaceId, most_probes: u64) -> Result<Held> {
-        self.read_long(move |rows| reach::held(rows, workspace, most_probes)).await
+        self.search(move |rows| reach::held(rows, workspace, most_probes)).await
     }
 
     async fn enforce_cap(&self, workspace: WorkspaceId, most_probes: u64) -> Result<u64> {
-        let beyond = self.read_long(move |rows| cap::beyond(rows, workspace, most_probes)).await?;
+        let beyond = self.search(move |rows| cap::beyond(rows, workspace, most_probes)).await?;
         let mut given_up = 0;
         for page in beyond.chunks(64) {
             let page = page.to_vec();

@@ -148,7 +148,8 @@ impl RedbStore {
                 writer.run();
             })
             .map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
-        Ok(Self { database, queue, clock, boot, meter, writer: Some(thread) })
+        let searches = tokio::sync::Semaphore::new(2);
+        Ok(Self { database, queue, clock, boot, meter, searches, writer: Some(thread) })
     }
 }
 

@@ -19,6 +19,9 @@ use std::collections::{HashMap, HashSet};
 /// Deepest chain of parents and subjects followed.
 const DEEPEST: usize = 200;
 
+/// Rows of a large package that are in memory at a time.
+const AT_A_TIME: usize = 1000;
+
 /// A manifest of a package.
 pub(super) type Node = (PackageId, Digest);
 
@@ -29,16 +32,22 @@ pub(super) struct Reach<'a, R> {
     left: u64,
     /// The search was cut short.
     pub(super) cut: bool,
-    current: HashMap<Node, bool>,
+    known: HashMap<Node, Known>,
     live: HashMap<PackageId, bool>,
     /// Tags that count as gone.
     without_tags: HashSet<(PackageId, Tag)>,
     /// Manifests that count as deleted: no tag and no subject holds them.
     without: HashSet<Node>,
-    counted: HashSet<Node>,
     counted_blobs: HashSet<Digest>,
-    /// What was counted, in order, so that it can be taken back.
-    order: (Vec<Node>, Vec<Digest>),
+    /// What was counted, in order, so that it can be taken back; only if somebody will.
+    order: Option<(Vec<Node>, Vec<Digest>)>,
+}
+
+/// What is known of a manifest. A package may have a hundred thousand, so this is small.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    current: bool,
+    counted: bool,
 }
 
 impl<'a, R: Rows> Reach<'a, R> {
@@ -48,27 +57,32 @@ impl<'a, R: Rows> Reach<'a, R> {
             workspace,
             left: most_probes,
             cut: false,
-            current: HashMap::new(),
+            known: HashMap::new(),
             live: HashMap::new(),
             without_tags: HashSet::new(),
             without: HashSet::new(),
-            counted: HashSet::new(),
             counted_blobs: HashSet::new(),
-            order: (Vec::new(), Vec::new()),
+            order: None,
         }
     }
 
+    /// The same, for somebody who takes back.
+    pub(super) fn remembering(self) -> Self {
+        Self { order: Some(Default::default()), ..self }
+    }
+
     /// How much was counted so far.
-    pub(super) const fn mark(&self) -> (usize, usize) {
-        (self.order.0.len(), self.order.1.len())
+    pub(super) fn mark(&self) -> (usize, usize) {
+        self.order.as_ref().map_or((0, 0), |order| (order.0.len(), order.1.len()))
     }
 
     /// Takes for not counted what was counted since the mark.
     pub(super) fn take_back(&mut self, (manifests, blobs): (usize, usize)) {
-        for node in self.order.0.drain(manifests..) {
-            self.counted.remove(&node);
+        let Some(order) = &mut self.order else { return };
+        for node in order.0.drain(manifests..) {
+            self.known.entry(node).or_default().counted = false;
         }
-        for digest in self.order.1.drain(blobs..) {
+        for digest in order.1.drain(blobs..) {
             self.counted_blobs.remove(&digest);
         }
     }
@@ -94,8 +108,8 @@ impl<'a, R: Rows> Reach<'a, R> {
 
     /// Whether a tag leads to a manifest. What cannot be told within the limits counts as current.
     fn is_current(&mut self, node: Node, depth: usize) -> Result<bool> {
-        if let Some(known) = self.current.get(&node) {
-            return Ok(*known);
+        if let Some(known) = self.known.get(&node) {
+            return Ok(known.current);
         }
         if depth > DEEPEST || !self.probe() {
             self.cut = true;
@@ -105,7 +119,7 @@ impl<'a, R: Rows> Reach<'a, R> {
             && (self.is_tagged(node)?
                 || self.has_current_parent(node, depth)?
                 || self.has_current_subject(node, depth)?);
-        self.current.insert(node, current);
+        self.known.insert(node, Known { current, counted: false });
         Ok(current)
     }
 
@@ -178,10 +192,9 @@ impl<'a, R: Rows> Reach<'a, R> {
     /// what refers to them. What was counted before is not counted again.
     pub(super) fn count(&mut self, roots: Vec<Node>) -> Result<Freed> {
         let mut freed = Freed::default();
-        let mut blobs_seen = Vec::new();
         let mut open = roots;
         while let Some(node) = open.pop() {
-            if self.counted.contains(&node) || self.is_current(node, 0)? {
+            if self.is_counted(&node) || self.is_current(node, 0)? {
                 continue;
             }
             let key = manifests::key(node.0, &node.1);
@@ -190,12 +203,14 @@ impl<'a, R: Rows> Reach<'a, R> {
             if !self.probe() {
                 break;
             }
-            self.counted.insert(node);
-            self.order.0.push(node);
+            self.known.entry(node).or_default().counted = true;
+            if let Some(order) = &mut self.order {
+                order.0.push(node);
+            }
             freed.manifests += 1;
             freed.manifest_bytes += row.size;
             for blob in &row.blobs {
-                blobs_seen.push(blob.read()?);
+                freed.add(&self.count_blob(blob.read()?)?);
             }
             for child in &row.children {
                 open.push((node.0, child.read()?));
@@ -210,44 +225,78 @@ impl<'a, R: Rows> Reach<'a, R> {
                 Ok(Walk::Continue)
             })?;
         }
-        freed.add(&self.count_blobs(blobs_seen)?);
         Ok(freed)
+    }
+
+    fn is_counted(&self, node: &Node) -> bool {
+        self.known.get(node).is_some_and(|known| known.counted)
     }
 
     /// Adds blobs unless something current needs them or they were counted before.
     pub(super) fn count_blobs(&mut self, digests: Vec<Digest>) -> Result<Freed> {
         let mut freed = Freed::default();
         for digest in digests {
-            if self.counted_blobs.contains(&digest) || self.is_blob_current(&digest)? {
-                continue;
+            freed.add(&self.count_blob(digest)?);
+        }
+        Ok(freed)
+    }
+
+    fn count_blob(&mut self, digest: Digest) -> Result<Freed> {
+        let mut freed = Freed::default();
+        if self.counted_blobs.contains(&digest) || self.is_blob_current(&digest)? {
+            return Ok(freed);
+        }
+        if let Some(row) = blobs::blob_row(self.rows, self.workspace, &digest)? {
+            self.counted_blobs.insert(digest);
+            if let Some(order) = &mut self.order {
+                order.1.push(digest);
             }
-            if let Some(row) = blobs::blob_row(self.rows, self.workspace, &digest)? {
-                self.counted_blobs.insert(digest);
-                self.order.1.push(digest);
-                freed.blobs += 1;
-                freed.blob_bytes += row.size;
+            freed.blobs += 1;
+            freed.blob_bytes += row.size;
+        }
+        Ok(freed)
+    }
+
+    /// Adds all of a package, some at a time: it may be large.
+    pub(super) fn count_package(&mut self, package: PackageId) -> Result<Freed> {
+        let mut freed = Freed::default();
+        for table in [Table::Manifest, Table::Link] {
+            let prefix = packages::key(package);
+            let mut after = None;
+            loop {
+                let some = self.digests(table, &prefix, after.as_ref(), AT_A_TIME)?;
+                let Some(last) = some.last() else { break };
+                after = Some(prefix.clone().digest(last));
+                freed.add(&match table {
+                    Table::Manifest => {
+                        self.count(some.into_iter().map(|digest| (package, digest)).collect())?
+                    }
+                    _ => self.count_blobs(some)?,
+                });
+                if self.cut {
+                    return Ok(freed);
+                }
             }
         }
         Ok(freed)
     }
 
-    /// Adds all of a package.
-    pub(super) fn count_package(&mut self, package: PackageId) -> Result<Freed> {
-        let manifests = self.digests(Table::Manifest, &packages::key(package))?;
-        let mut freed =
-            self.count(manifests.into_iter().map(|digest| (package, digest)).collect())?;
-        let links = self.digests(Table::Link, &packages::key(package))?;
-        freed.add(&self.count_blobs(links)?);
-        Ok(freed)
-    }
-
-    /// The digests that follow a prefix, each once, as far as the limit allows.
-    fn digests(&mut self, table: Table, prefix: &Key) -> Result<Vec<Digest>> {
+    /// The digests that follow a prefix, each once, at most so many, as far as the limit allows.
+    fn digests(
+        &mut self,
+        table: Table,
+        prefix: &Key,
+        after: Option<&Key>,
+        most: usize,
+    ) -> Result<Vec<Digest>> {
         let mut found: Vec<Digest> = Vec::new();
         let rows = self.rows;
-        rows.prefix(table, prefix, None, &mut |rest, _| {
+        rows.prefix(table, prefix, after, &mut |rest, _| {
             let digest = blobs::digest_of(rest, "key")?;
             if found.last() != Some(&digest) {
+                if found.len() == most {
+                    return Ok(Walk::Stop);
+                }
                 found.push(digest);
             }
             Ok(if self.probe() { Walk::Continue } else { Walk::Stop })
@@ -258,10 +307,10 @@ impl<'a, R: Rows> Reach<'a, R> {
     /// Manifests and blobs of a package that may be kept or leased: kept by history, or due.
     fn not_current_roots(&mut self, package: PackageId) -> Result<(Vec<Node>, Vec<Digest>)> {
         let prefix = packages::key(package);
-        let mut manifests = self.digests(Table::Kept, &prefix)?;
+        let mut manifests = self.digests(Table::Kept, &prefix, None, usize::MAX)?;
         let of = |kind: u8| Key::new().byte(kind).raw(prefix.bytes());
-        manifests.extend(self.digests(Table::DueOf, &of(due::MANIFEST))?);
-        let blobs = self.digests(Table::DueOf, &of(due::LINK))?;
+        manifests.extend(self.digests(Table::DueOf, &of(due::MANIFEST), None, usize::MAX)?);
+        let blobs = self.digests(Table::DueOf, &of(due::LINK), None, usize::MAX)?;
         Ok((manifests.into_iter().map(|digest| (package, digest)).collect(), blobs))
     }
 }
