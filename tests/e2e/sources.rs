@@ -168,9 +168,8 @@ async fn an_index_of_three_platforms_comes_back_as_it_was() {
     assert_eq!(config["architecture"], "arm64");
     let two = bench.run(&source).set("PLATFORMS", "linux/arm64,linux/s390x").finish().await;
     let _ = two.digest();
-    let both = bench.skopeo.fresh_folder("both").display().to_string();
-    let all = [&all[..], &[&format!("dir:{both}")]].concat();
-    let _ = bench.skopeo.run(&all).await;
+    let both = format!("dir:{}", bench.skopeo.fresh_folder("both").display());
+    let _ = bench.skopeo.run(&[&all[..], &[&both]].concat()).await;
 }
 
 /// A server, a folder, and skopeo to look at what is in both.
@@ -202,9 +201,8 @@ impl Bench {
         // The daemon is shared; the name of our own folder tells the images apart.
         let folder = self.folder.path().file_name()?.to_string_lossy().to_ascii_lowercase();
         let unique: String = folder.chars().filter(char::is_ascii_alphanumeric).collect();
-        let image =
-            images::build(&docker, &format!("localhost/{unique}:1"), 9, &[3000, 60_000, 3000]);
-        let image = image.await;
+        let name = format!("localhost/{unique}:1");
+        let image = images::build(&docker, &name, 9, &[3000, 60_000, 3000]).await;
         Some((docker, image))
     }
 
