@@ -14,6 +14,7 @@ mod harness;
 mod image;
 mod pipe_yml;
 mod push;
+mod readme;
 mod registry;
 mod resume;
 mod security;
