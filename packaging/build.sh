@@ -35,16 +35,18 @@ tools=$target/tools
 PATH=$tools/bin:$PATH
 
 if ! [ -x "$tools/cyclonedx-$cyclonedx" ]; then
-    cargo install --locked --force --root "$tools" --version "$cyclonedx" cargo-cyclonedx
+    # Without optimizing, which would take longer than it could ever save.
+    cargo install --locked --force --debug --root "$tools" --version "$cyclonedx" cargo-cyclonedx
     cp "$tools/bin/cargo-cyclonedx" "$tools/cyclonedx-$cyclonedx"
 fi
 cargo cyclonedx --quiet --format json --spec-version 1.5 --describe binaries
 
+RUSTC_WORKSPACE_WRAPPER=$PWD/packaging/static.sh \
+    cargo build --locked --release --package standpipe-pipe --package standpipe-server
+
 rm -rf dist
 for part in pipe server; do
     name=standpipe-$part
-    # Only the last step is static, so that everything else is shared with other builds.
-    cargo rustc --locked --release --package "$name" --bin "$name" -- -C target-feature=+crt-static
     mkdir -p "dist/$part/usr/local/bin" "dist/$part/usr/share/$name" "dist/$part/etc/ssl/certs"
     cp "$target/release/$name" "dist/$part/usr/local/bin/"
     cp "$certificates" "dist/$part/etc/ssl/certs/ca-certificates.crt"

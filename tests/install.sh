@@ -9,7 +9,7 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # program:package, in Debian's names.
 needed=(
     buildah:buildah busybox:busybox-static caddy:caddy cc:gcc dnsmasq:dnsmasq-base docker:docker.io
-    docker-compose:docker-compose dockerd:docker.io faketime:faketime ip:iproute2 nginx:nginx-light
+    docker-compose:docker-compose dockerd:docker.io faketime:faketime ip:iproute2 nginx:nginx
     openssl:openssl podman:podman skopeo:skopeo systemd-analyze:systemd
 )
 

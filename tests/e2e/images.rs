@@ -281,9 +281,10 @@ case "$*" in
     "metadata --locked --no-deps "*) echo "{\"target_directory\":\"$target\"}" ;;
     "install --locked "*" cargo-cyclonedx") mkdir -p $target/tools/bin; cp /bin/cargo $target/tools/bin/cargo-cyclonedx ;;
     "cyclonedx "*) for part in pipe server; do cp /prebuilt/standpipe-$part.cdx.json $part/standpipe-${part}_bin.cdx.json; done ;;
-    "rustc --locked --release --package "*" -C target-feature=+crt-static")
+    "build --locked --release --package standpipe-pipe --package standpipe-server")
+        [ -x "$RUSTC_WORKSPACE_WRAPPER" ]
         mkdir -p $target/release
-        cp "/prebuilt/$5" $target/release/ ;;
+        cp /prebuilt/standpipe-pipe /prebuilt/standpipe-server $target/release/ ;;
     *) echo "unexpected: cargo $*" >&2; exit 1 ;;
 esac
 "#;
