@@ -47,12 +47,7 @@ impl Images {
 }
 
 /// Builds an image of the repository.
-pub(crate) async fn build(
-    docker: &Client,
-    file: &str,
-    image: &str,
-    options: &[&str],
-) -> Finished {
+pub(crate) async fn build(docker: &Client, file: &str, image: &str, options: &[&str]) -> Finished {
     let root = environment::repository_root();
     let command = docker.command(&["build", "--file", file, "--tag", image]);
     command.args(options).args(["."]).current_dir(&root).finish().await

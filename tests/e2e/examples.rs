@@ -20,7 +20,8 @@ fn every_example_has_a_test() {
         .map(|path| path.to_string_lossy().into_owned())
         .collect();
     // Run by `quickstart`, `pipelines`, `images` and `proxy`; the others below.
-    let run = ["quickstart.sh", "bitbucket-pipelines.yml", "compose.yaml", "nginx.conf", "Caddyfile"];
+    let run =
+        ["quickstart.sh", "bitbucket-pipelines.yml", "compose.yaml", "nginx.conf", "Caddyfile"];
     let tested = run.into_iter().chain(["server.yaml", "standpipe.service"]);
     assert_eq!(found, tested.map(str::to_owned).collect());
 }

@@ -74,8 +74,7 @@ async fn compiling_in_the_builder_gives_the_same_image_as_prebuilt_files() {
         for key in ["StopSignal", "User", "Volumes", "WorkingDir"] {
             assert_eq!(one["Config"][key], other["Config"][key], "{key} of {file}");
         }
-        let (one, other) =
-            (Files::of(&docker, image).await, Files::of(&docker, &compiled).await);
+        let (one, other) = (Files::of(&docker, image).await, Files::of(&docker, &compiled).await);
         assert_eq!(one.all(), other.all(), "files of {file}");
     }
 }

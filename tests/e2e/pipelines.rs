@@ -28,16 +28,13 @@ const PIPELINES: [(&str, &str, &[&str]); 6] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_pipeline_pushes_what_it_builds() {
     let Some(images) = Images::built().await else { return };
-    let example =
-        yaml(&environment::repository_root().join("examples/bitbucket-pipelines.yml"));
+    let example = yaml(&environment::repository_root().join("examples/bitbucket-pipelines.yml"));
     let pipelines = example["pipelines"]["custom"].as_object().expect("the example has pipelines");
     let written: BTreeSet<&str> = pipelines.keys().map(String::as_str).collect();
     assert_eq!(written, PIPELINES.map(|(name, _, _)| name).into());
 
-    let (own, bitbucket) = tokio::join!(
-        Registry::start(images, SELF_HOSTED),
-        Registry::start(images, BITBUCKET),
-    );
+    let (own, bitbucket) =
+        tokio::join!(Registry::start(images, SELF_HOSTED), Registry::start(images, BITBUCKET),);
     publish_pipe(images, &own).await;
     own.workspace("acme").await;
     bitbucket.workspace("acme").await;
@@ -64,15 +61,16 @@ async fn the_pipe_finds_the_docker_service_whatever_the_platform_tells_it() {
     let Some(images) = Images::built().await else { return };
     let own = Registry::start(images, ANOTHER).await;
     own.workspace("acme").await;
-    let credential = own.package("acme", "shop-api").await;
+    // Another name than in the examples: the other test uses the same daemon at the same time.
+    let credential = own.package("acme", "found-api").await;
     let credentials = [credential.clone(), credential];
     let pipe = |registry: &str| {
         [
-            json!("docker build --tag shop-api ."),
+            json!("docker build --tag found-api ."),
             json!({
                 "pipe": format!("docker://{}", images.pipe),
                 "variables": {
-                    "IMAGE_NAME": "shop-api", "REGISTRY": registry, "RETRIES": "0",
+                    "IMAGE_NAME": "found-api", "REGISTRY": registry, "RETRIES": "0",
                     "USERNAME": "$STANDPIPE_USERNAME", "PASSWORD": "$STANDPIPE_TOKEN",
                 },
             }),
@@ -83,16 +81,16 @@ async fn the_pipe_finds_the_docker_service_whatever_the_platform_tells_it() {
         let (docker, script) = (&docker, pipe(own.host));
         async move { run.run(docker, &script).await.succeeded() }
     };
-    let told = found(step(1, &credentials)).await;
+    let told = found(step(101, &credentials)).await;
     assert!(!told.output().contains("using the Docker daemon at"), "{told}");
     // As pipeline-runner does: the name that DOCKER_HOST has is unknown to the pipe.
-    let internal = found(step(2, &credentials).without_host_name()).await;
+    let internal = found(step(102, &credentials).without_host_name()).await;
     assert!(internal.output().contains("using the Docker daemon at tcp://"), "{internal}");
-    let nothing = step(3, &credentials).without_host_name();
+    let nothing = step(103, &credentials).without_host_name();
     let gateway = found(nothing.set("BITBUCKET_DOCKER_HOST_INTERNAL", "")).await;
     assert!(gateway.output().contains("using the Docker daemon at tcp://"), "{gateway}");
 
-    let unknown = step(4, &credentials).run(&docker, &pipe("nobody.example.com")).await;
+    let unknown = step(104, &credentials).run(&docker, &pipe("nobody.example.com")).await;
     let unknown = unknown.ended_with(5);
     let words = "registry nobody.example.com cannot be reached";
     assert!(unknown.output().contains(words), "{unknown}");

@@ -38,14 +38,17 @@ async fn a_push_through_nginx_ends_with_advice_and_succeeds_once_it_is_followed(
     let small = site.push("small-pieces", 3 * MIB, &[("CHUNK_SIZE", "512K")]).await;
     let _ = small.digest();
 
-    let example = site.example("nginx.conf", &[
-        ("listen 443 ssl;", &format!("listen 127.0.0.1:{} ssl;", site.port)),
-        ("listen [::]:443 ssl;", ""),
-        ("server_name registry.example.com;", "server_name localhost;"),
-        ("/etc/ssl/standpipe/fullchain.pem", &site.file("server.pem")),
-        ("/etc/ssl/standpipe/privkey.pem", &site.file("server.key")),
-        ("http://127.0.0.1:5000", &site.world.server.url()),
-    ]);
+    let example = site.example(
+        "nginx.conf",
+        &[
+            ("listen 443 ssl;", &format!("listen 127.0.0.1:{} ssl;", site.port)),
+            ("listen [::]:443 ssl;", ""),
+            ("server_name registry.example.com;", "server_name localhost;"),
+            ("/etc/ssl/standpipe/fullchain.pem", &site.file("server.pem")),
+            ("/etc/ssl/standpipe/privkey.pem", &site.file("server.key")),
+            ("http://127.0.0.1:5000", &site.world.server.url()),
+        ],
+    );
     site.serve(Proxy::nginx, &example).await;
     let _ = site.push("behind-nginx", large(), &[]).await.digest();
     site.check_streaming().await;
@@ -57,10 +60,13 @@ async fn a_push_through_caddy_succeeds_at_once() {
     let _turn = turn().await;
     let address = format!("https://localhost:{} {{", site.port);
     let certificate = format!("\ttls {} {}", site.file("server.pem"), site.file("server.key"));
-    let example = site.example("Caddyfile", &[
-        ("registry.example.com {", &format!("{address}\n\tbind 127.0.0.1\n{certificate}")),
-        ("127.0.0.1:5000 {", &format!("{} {{", site.world.server.authority())),
-    ]);
+    let example = site.example(
+        "Caddyfile",
+        &[
+            ("registry.example.com {", &format!("{address}\n\tbind 127.0.0.1\n{certificate}")),
+            ("127.0.0.1:5000 {", &format!("{} {{", site.world.server.authority())),
+        ],
+    );
     site.serve(Proxy::caddy, &example).await;
     let _ = site.push("behind-caddy", large(), &[]).await.digest();
     site.check_streaming().await;
@@ -270,14 +276,17 @@ fn minimal_nginx(site: &Site) -> String {
 async fn make_certificates(folder: &Path) {
     let openssl = async |arguments: &str| {
         let words = arguments.split_whitespace();
-        let _ =
-            Program::new("openssl").args(words).current_dir(folder).finish().await.succeeded();
+        let _ = Program::new("openssl").args(words).current_dir(folder).finish().await.succeeded();
     };
     let names = "subjectAltName=DNS:localhost\nbasicConstraints=critical,CA:FALSE\n";
     fs::write(folder.join("names"), names).expect("our own folder is writable");
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc";
-    openssl(&format!("req -x509 {key} -days 2 -subj /CN=authority -keyout authority.key -out authority.pem")).await;
-    openssl(&format!("req -new {key} -subj /CN=localhost -keyout server.key -out server.csr")).await;
+    openssl(&format!(
+        "req -x509 {key} -days 2 -subj /CN=authority -keyout authority.key -out authority.pem"
+    ))
+    .await;
+    openssl(&format!("req -new {key} -subj /CN=localhost -keyout server.key -out server.csr"))
+        .await;
     let sign = "-CA authority.pem -CAkey authority.key -CAcreateserial -extfile names";
     openssl(&format!("x509 -req -in server.csr {sign} -days 2 -out server.pem")).await;
 }

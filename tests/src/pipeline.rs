@@ -98,7 +98,8 @@ impl StepRun {
 
     /// The command line of a pipe.
     fn pipe(&self, item: &Value) -> String {
-        let name = item["pipe"].as_str().unwrap_or_else(|| panic!("no command and no pipe: {item}"));
+        let name =
+            item["pipe"].as_str().unwrap_or_else(|| panic!("no command and no pipe: {item}"));
         let given = item["variables"].as_object().cloned().unwrap_or_default();
         let mut variables: Vec<(String, Value)> = given.into_iter().collect();
         let image = match name.strip_prefix("docker://") {
