@@ -27,7 +27,7 @@ fn table() -> String {
             DefaultValue::Required => "*required*".to_owned(),
             DefaultValue::Constant("") => String::new(),
             DefaultValue::Constant(value) => format!("`{value}`"),
-            DefaultValue::Step(words) => format!("`${}` of the step, else {words}", variable.name),
+            DefaultValue::Step(words) => format!("{words} †"),
         };
         let description = variable.description.replace('|', "\\|");
         format!("| `{}` | {default} | {description} |\n", variable.name)
