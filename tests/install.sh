@@ -10,7 +10,7 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 needed=(
     buildah:buildah busybox:busybox-static caddy:caddy cc:gcc dnsmasq:dnsmasq-base docker:docker.io
     docker-compose:docker-compose dockerd:docker.io faketime:faketime ip:iproute2 nginx:nginx
-    openssl:openssl podman:podman skopeo:skopeo systemd-analyze:systemd
+    openssl:openssl podman:podman skopeo:skopeo systemd-analyze:systemd umoci:umoci
 )
 
 missing_programs=()

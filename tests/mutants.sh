@@ -23,7 +23,7 @@ cp "$it" "$folder/it"
 
 run() { # mutant, target, filter
     (cd server && STANDPIPE_MUTANT=$1 RUST_BACKTRACE=0 CARGO_MANIFEST_DIR=$PWD INSTA_UPDATE=no \
-        timeout 300 "$folder/$2" "$3") >"$folder/out" 2>&1
+        timeout 600 "$folder/$2" "$3") >"$folder/out" 2>&1
 }
 
 survived=0 tried=0

@@ -10,7 +10,8 @@ usage: tests/run.sh [--soak] [--unit | --e2e] [FILTER...]
 
   --soak    the long forms: layers of 4 GiB, more crashes, ten minutes of
             pushing and deleting while space is collected
-  --unit    only the tests of the pipe and the server by themselves
+  --unit    only the tests of the pipe and the server by themselves, and the inputs
+            in fuzz/corpus
   --e2e     only the tests with real processes and clients
   --mutants take out one protection after the other and show which test notices (20 minutes)
   FILTER    only tests whose name contains one of these
@@ -83,7 +84,8 @@ trap report EXIT
 part "install" install_needs
 if [ $run_unit = yes ]; then
     part "unit and integration tests" \
-        cargo test --locked -p standpipe-pipe -p standpipe-server -- "${filters[@]}"
+        cargo test --locked --no-fail-fast -p standpipe-pipe -p standpipe-server -p standpipe-fuzz \
+        -- "${filters[@]}"
 fi
 if [ $run_e2e = yes ]; then
     # First, because both end in the same place, and what is tested by itself is the ordinary build.

@@ -1,12 +1,14 @@
-//! An image as it is pushed: digests, blobs in files, and the manifest that names them.
+//! An image as it is pushed: digests, blobs in files, and the manifests that name them.
 //!
 //! Invariant: a [`Digest`] is well-formed, so it can be a file name and a part of a URL; the
 //! bytes of a manifest are a function of what it names.
 //! Must not know: daemons, archives, registries.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::spool::SpoolFile;
@@ -86,7 +88,7 @@ impl Hashing {
 /// A layer or a configuration, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blob {
-    pub(crate) media_type: &'static str,
+    pub(crate) media_type: Cow<'static, str>,
     pub(crate) file: SpoolFile,
 }
 
@@ -116,15 +118,73 @@ impl Manifest {
         };
         Ok(Self::verbatim(IMAGE_MANIFEST.to_owned(), serde_json::to_vec(&content)?))
     }
+
+    /// Writes an image index (image-spec, image-index.md) that names manifests by the
+    /// descriptors given. `media_type` is that of an OCI index or of Docker's manifest list.
+    pub(crate) fn index(
+        media_type: &str,
+        descriptors: &[&Value],
+    ) -> Result<Self, serde_json::Error> {
+        let content = ImageIndex { schema_version: 2, media_type, manifests: descriptors };
+        Ok(Self::verbatim(media_type.to_owned(), serde_json::to_vec(&content)?))
+    }
 }
 
-/// A single-platform image, complete.
+/// What goes under a tag, complete: the image of one platform, or an index of several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Image {
+    /// Layers of all platforms, and the content of attestations.
     pub(crate) layers: Vec<Blob>,
-    pub(crate) config: Blob,
+    /// Configurations of all platforms.
+    pub(crate) configs: Vec<Blob>,
+    /// The manifests that `manifest` names, those that others name before these. None for the
+    /// image of one platform.
+    pub(crate) children: Vec<Manifest>,
+    /// The manifest or index that goes under the tag.
     pub(crate) manifest: Manifest,
+    /// What Docker calls the image ID: the digest of the configuration. An index has none.
+    pub(crate) id: Option<Digest>,
+    /// `os/architecture` of each platform.
+    pub(crate) platforms: Vec<String>,
 }
+
+impl Image {
+    /// The image of one platform.
+    pub(crate) fn single(
+        layers: Vec<Blob>,
+        config: Blob,
+        manifest: Manifest,
+        platform: Option<String>,
+    ) -> Self {
+        let id = Some(config.file.digest.clone());
+        let platforms = platform.into_iter().collect();
+        Self { layers, configs: vec![config], children: Vec::new(), manifest, id, platforms }
+    }
+
+    /// `os/architecture`, where that is one.
+    pub(crate) fn platform(&self) -> Option<String> {
+        match self.platforms.as_slice() {
+            [one] => Some(one.clone()),
+            _ => None,
+        }
+    }
+
+    /// When the image was built, as its configuration says (image-spec, config.md, "created"). The
+    /// platforms of an index may differ in it.
+    pub(crate) fn created(&self) -> Option<String> {
+        #[derive(serde::Deserialize)]
+        struct Created {
+            created: Option<String>,
+        }
+        let [config] = self.configs.as_slice() else {
+            return None;
+        };
+        let bytes = config.file.read(LARGEST_CONFIG).ok()?;
+        serde_json::from_slice::<Created>(&bytes).ok()?.created
+    }
+}
+
+const LARGEST_CONFIG: u64 = 4 << 20;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -137,8 +197,16 @@ struct ImageManifest<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+struct ImageIndex<'a> {
+    schema_version: u8,
+    media_type: &'a str,
+    manifests: &'a [&'a Value],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Descriptor<'a> {
-    media_type: &'static str,
+    media_type: &'a str,
     digest: &'a Digest,
     size: u64,
 }
@@ -146,13 +214,17 @@ struct Descriptor<'a> {
 impl<'a> Descriptor<'a> {
     fn of(blob: &'a Blob) -> Self {
         let SpoolFile { digest, size, .. } = &blob.file;
-        Self { media_type: blob.media_type, digest, size: *size }
+        Self { media_type: &blob.media_type, digest, size: *size }
     }
 }
 
 pub(crate) const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+pub(crate) const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub(crate) const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+pub(crate) const LAYER_RAW: &str = "application/vnd.oci.image.layer.v1.tar";
 pub(crate) const LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 pub(crate) const LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
@@ -162,8 +234,8 @@ mod tests {
 
     fn blob(media_type: &'static str, content: &[u8]) -> Blob {
         let size = content.len() as u64;
-        let file = SpoolFile { path: "none".into(), digest: Digest::of(content), size };
-        Blob { media_type, file }
+        let file = SpoolFile { path: "none".into(), offset: 0, digest: Digest::of(content), size };
+        Blob { media_type: media_type.into(), file }
     }
 
     #[test]

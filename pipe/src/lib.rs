@@ -1,15 +1,20 @@
 //! A pipe: pushes the container image that a Bitbucket Pipelines step has just built.
 //!
 //! The path of a push: [`config`] reads the variables, `source` finds the image in the Docker
-//! daemon and reads it into the `spool`, `plan` puts things in order, `push` sends them through
+//! daemon or in an archive and reads it, into the `spool` where it cannot stay where it is, `plan` puts things in order, `push` sends them through
 //! `client`, [`output`] tells. Everything is in memory-sized pieces; layers are never whole in
 //! memory.
 //! Invariant: the spool directory is gone when [`run`] returns, also on errors and signals.
 
+mod annotate;
 mod client;
 mod compress;
 pub mod config;
 pub mod error;
+mod existing;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod image;
 pub mod output;
 mod plan;
@@ -25,14 +30,17 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use self::report::{PushedTag, Report};
+pub use self::report::{Outcome, PushedBlob, PushedTag, Report};
 
 use self::client::Registry;
-use self::config::Config;
+use self::config::{Config, Mode, Tag};
 use self::error::{Error, Failure};
+use self::existing::Existing;
 use self::image::Image;
 use self::output::{Output, megabytes};
 use self::plan::Plan;
@@ -41,6 +49,7 @@ use self::source::{Selected, Source};
 use self::spool::Spool;
 
 pub use self::image::Digest;
+pub use self::source::probe;
 
 /// Pushes what `config` asks for and writes the references to `output`.
 ///
@@ -68,10 +77,8 @@ pub fn run(config: &Config, output: &mut Output) -> Result<Report, Error> {
         spool.close();
     }
     let report = result?;
-    if let Some(path) = &config.variables_path {
-        report.pass_on(path);
-    }
-    report.references().for_each(|reference| output.result(&reference));
+    report.pass_on(config);
+    report.references().for_each(|reference| output.result(reference));
     Ok(report)
 }
 
@@ -79,10 +86,7 @@ pub fn run(config: &Config, output: &mut Output) -> Result<Report, Error> {
 pub fn conclude(result: Result<Report, Error>, output: &mut Output) -> ExitCode {
     match result {
         Ok(report) => {
-            let tags = report.references.len();
-            let sent = megabytes(report.bytes);
-            let plural = if tags == 1 { "tag" } else { "tags" };
-            output.success(&format!("{} pushed with {tags} {plural}, {sent} sent", report.name));
+            output.success(&report.summary());
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -97,40 +101,111 @@ pub fn conclude(result: Result<Report, Error>, output: &mut Output) -> ExitCode 
 }
 
 async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Report, Error> {
-    let source = Source::open(config).await?;
-    let selected = source.select(config).await?;
+    let started = Instant::now();
+    config.notes.iter().for_each(|note| tracing::warn!("{note}"));
+    let source = Source::open(config, spool).await?;
+    let mut selected = source.select(config, spool).await?;
     // Before the image is read: a login that fails should fail at once.
     let registry = Registry::connect(config, output.mask()).await?;
-    spool.expect(selected.iter().map(|image| image.size).sum())?;
-    let mut images = Vec::new();
-    for one in selected {
-        let image = read(&source, &one, spool).await?;
-        images.push((image, one.tags));
+    let tags = selected.iter().flat_map(|image| &image.tags);
+    let existing = Existing::look(config, &registry, tags).await?;
+    let name = registry.name();
+    let mut report =
+        Report { mode: config.options.mode, dry_run: config.options.dry_run, ..Report::new(&name) };
+    for image in &mut selected {
+        report.references.extend(existing.skip(config, &name, &mut image.tags));
     }
-    let plan = Plan::new(&images);
-    let pushed = push::run(&plan, &registry, config.transfer.parallel).await?;
-    let references = images.iter().flat_map(|(image, tags)| {
-        tags.iter().map(|tag| PushedTag {
-            tag: tag.clone(),
-            digest: image.manifest.digest.clone(),
-            image_id: image.config.file.digest.clone(),
-        })
-    });
-    Ok(Report {
-        references: references.collect(),
-        blobs: pushed.blobs,
-        bytes: pushed.bytes,
-        name: registry.name(),
-    })
+    selected.retain(|image| !image.tags.is_empty());
+    if config.options.mode == Mode::Daemon {
+        for image in &selected {
+            report.references.extend(source.push(image, config, &registry, &existing).await?);
+        }
+    } else if !selected.is_empty() {
+        let images = read_all(&source, selected, config, spool).await?;
+        send(&images, config, &registry, &existing, &mut report).await?;
+    }
+    report.seconds = started.elapsed().as_secs();
+    report.retries = registry.retries();
+    Ok(report)
 }
 
-async fn read(source: &Source, selected: &Selected, spool: &Arc<Spool>) -> Result<Image, Error> {
+/// Sends what is there, or says what would be sent.
+async fn send(
+    images: &[(Image, Vec<Tag>)],
+    config: &Config,
+    registry: &Registry,
+    existing: &Existing,
+    report: &mut Report,
+) -> Result<(), Error> {
+    for (image, tags) in images {
+        for tag in tags {
+            let outcome = existing.judge(config, tag, &image.manifest.digest)?;
+            let digest = image.manifest.digest.as_str();
+            report.references.push(PushedTag {
+                image_id: image.id.clone(),
+                platform: image.platform(),
+                ..existing::pushed(&report.name, tag, digest, outcome)
+            });
+        }
+    }
+    let plan = Plan::new(images);
+    let parallel = config.transfer.parallel;
+    let pushed = match config.options.dry_run {
+        true => push::rehearse(&plan, registry, parallel).await?,
+        false => push::run(&plan, registry, parallel).await?,
+    };
+    (report.blobs, report.bytes) = (pushed.blobs, pushed.bytes);
+    Ok(())
+}
+
+async fn read_all(
+    source: &Source,
+    selected: Vec<Selected>,
+    config: &Config,
+    spool: &Arc<Spool>,
+) -> Result<Vec<(Image, Vec<Tag>)>, Error> {
+    spool.expect(selected.iter().fold(0, |sum, image| sum.saturating_add(image.spooled)))?;
+    let mut images = Vec::new();
+    for one in selected {
+        let mut image = read(source, &one, config, spool).await?;
+        annotate(&mut image, config)?;
+        images.push((image, one.tags));
+    }
+    Ok(images)
+}
+
+/// Writes the annotations of the configuration onto what goes under the tags.
+fn annotate(image: &mut Image, config: &Config) -> Result<(), Error> {
+    let mut annotations = config.options.annotations.clone();
+    if config.options.provenance
+        && let Some(created) = image.created()
+    {
+        annotations.entry(CREATED.to_owned()).or_insert(created);
+    }
+    if annotations.is_empty() {
+        return Ok(());
+    }
+    image.manifest = annotate::annotate(&image.manifest, &annotations).map_err(|error| {
+        Error::Source(Failure::new(format!("the manifest takes no annotations: {error}")))
+    })?;
+    Ok(())
+}
+
+async fn read(
+    source: &Source,
+    selected: &Selected,
+    config: &Config,
+    spool: &Arc<Spool>,
+) -> Result<Image, Error> {
     let progress = Progress::default();
-    tracing::info!("reading image {} from the daemon", selected.name);
-    let reading = source.read(selected, spool, &progress);
+    tracing::info!("reading image {} from {}", selected.name, source.label());
+    let reading = source.read(selected, config, spool, &progress);
     let image = progress.watch("read", selected.size, reading).await?;
-    let packed: u64 = image.layers.iter().map(|layer| layer.file.size).sum();
+    let packed = image.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.file.size));
     tracing::info!("image {} read: {} compressed", selected.name, megabytes(packed));
+    if image.platforms.len() > 1 {
+        tracing::info!("platforms: {}", image.platforms.join(", "));
+    }
     Ok(image)
 }
 
@@ -155,4 +230,6 @@ fn runtime() -> Result<Runtime, Error> {
     builder.build().map_err(|error| Error::local("start", &error))
 }
 
+/// image-spec, annotations.md: when the image was built.
+const CREATED: &str = "org.opencontainers.image.created";
 const SHUTDOWN: Duration = Duration::from_secs(10);

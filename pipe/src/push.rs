@@ -1,4 +1,5 @@
-//! Runs a plan: layers side by side, then configurations, then tags one after the other.
+//! Runs a plan: layers side by side, then configurations, then the manifests of an index and the
+//! tags, one after the other.
 //!
 //! Invariant: the stages of the plan are kept; the first failure ends the push.
 //! Must not know: how a blob is sent.
@@ -12,14 +13,23 @@ use crate::image::Blob;
 use crate::output::megabytes;
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::report::PushedBlob;
 
-/// What a push moved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What became of the blobs of a push.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Pushed {
-    /// Blobs that were uploaded.
-    pub(crate) blobs: usize,
-    /// Their bytes.
+    /// Each, in the order in which they were done.
+    pub(crate) blobs: Vec<PushedBlob>,
+    /// Bytes of those that were uploaded, or would be.
     pub(crate) bytes: u64,
+}
+
+impl Pushed {
+    fn add(mut self, (blob, sent): (PushedBlob, u64)) -> Self {
+        self.blobs.push(blob);
+        self.bytes += sent;
+        self
+    }
 }
 
 /// Sends everything that `plan` names, at most `parallel` blobs at a time.
@@ -31,17 +41,15 @@ pub(crate) async fn run(
     let progress = Progress::default();
     let sending = async {
         let mut pushed = Pushed::default();
-        let total = plan.layers.len();
-        let layers = plan.layers.iter().enumerate().map(|(index, layer)| {
-            (format!("layer {}/{total} {}", index + 1, layer.file.digest.short()), *layer)
-        });
-        let configs = plan.configs.iter();
-        let configs =
-            configs.map(|config| (format!("config {}", config.file.digest.short()), *config));
-        for stage in [layers.collect::<Vec<_>>(), configs.collect()] {
-            let sent = send_all(stage, registry, parallel, &progress).await?;
-            pushed.blobs += sent.blobs;
-            pushed.bytes += sent.bytes;
+        for stage in stages(plan) {
+            let sends = stage.into_iter().map(|(what, blob)| send(what, blob, registry, &progress));
+            let sent = stream::iter(sends).buffer_unordered(parallel);
+            pushed = sent.try_fold(pushed, async |all, one| Ok(all.add(one))).await?;
+        }
+        // One after the other: an index may name another index.
+        for child in &plan.children {
+            registry.push_child(child).await?;
+            tracing::info!("manifest {}: pushed", child.digest.short());
         }
         for (tag, manifest) in &plan.tags {
             registry.push_manifest(manifest, tag).await?;
@@ -52,24 +60,30 @@ pub(crate) async fn run(
     progress.watch("sent", plan.bytes(), sending).await
 }
 
-async fn send_all(
-    blobs: Vec<(String, &Blob)>,
+/// Says what [`run`] would do, and writes nothing.
+pub(crate) async fn rehearse(
+    plan: &Plan<'_>,
     registry: &Registry,
     parallel: usize,
-    progress: &Progress,
 ) -> Result<Pushed, Error> {
-    let sends = blobs.into_iter().map(|(what, blob)| send(what, blob, registry, progress));
-    let add = |mut all: Pushed, sent: Sent, size: u64| {
-        if sent == Sent::Pushed {
-            all.blobs += 1;
-            all.bytes += size;
-        }
-        all
-    };
-    stream::iter(sends)
-        .buffer_unordered(parallel)
-        .try_fold(Pushed::default(), async |all, (sent, size)| Ok(add(all, sent, size)))
-        .await
+    let mut pushed = Pushed::default();
+    for stage in stages(plan) {
+        let looks = stage.into_iter().map(|(what, blob)| look(what, blob, registry));
+        let looked = stream::iter(looks).buffered(parallel);
+        pushed = looked.try_fold(pushed, async |all, one| Ok(all.add(one))).await?;
+    }
+    Ok(pushed)
+}
+
+/// The blobs that may be sent side by side, with their names in the log.
+fn stages<'a>(plan: &Plan<'a>) -> [Vec<(String, &'a Blob)>; 2] {
+    let total = plan.layers.len();
+    let layers = plan.layers.iter().enumerate().map(|(index, layer)| {
+        (format!("layer {}/{total} {}", index + 1, layer.file.digest.short()), *layer)
+    });
+    let configs = plan.configs.iter();
+    let configs = configs.map(|config| (format!("config {}", config.file.digest.short()), *config));
+    [layers.collect(), configs.collect()]
 }
 
 async fn send(
@@ -77,15 +91,33 @@ async fn send(
     blob: &Blob,
     registry: &Registry,
     progress: &Progress,
-) -> Result<(Sent, u64), Error> {
+) -> Result<(PushedBlob, u64), Error> {
     let (started, size) = (Instant::now(), blob.file.size);
-    let sent = registry.push_blob(blob, progress).await?;
-    match sent {
-        Sent::Exists => tracing::info!("{what}: exists ({})", megabytes(size)),
-        Sent::Pushed => {
-            let seconds = started.elapsed().as_secs();
-            tracing::info!("{what}: pushed {} in {seconds} s", megabytes(size));
-        }
+    let (how, sent) = match registry.push_blob(blob, progress).await? {
+        Sent::Exists => ("exists".to_owned(), 0),
+        Sent::Mounted(source) => (format!("mounted from {source}"), 0),
+        Sent::Pushed => ("pushed".to_owned(), size),
+    };
+    if sent == 0 {
+        tracing::info!("{what}: {how} ({})", megabytes(size));
+    } else {
+        let seconds = started.elapsed().as_secs();
+        tracing::info!("{what}: pushed {} in {seconds} s", megabytes(size));
     }
-    Ok((sent, size))
+    Ok((outcome(blob, how), sent))
+}
+
+async fn look(what: String, blob: &Blob, registry: &Registry) -> Result<(PushedBlob, u64), Error> {
+    let size = blob.file.size;
+    if registry.has(blob).await? {
+        tracing::info!("{what}: exists ({})", megabytes(size));
+        return Ok((outcome(blob, "exists".to_owned()), 0));
+    }
+    tracing::info!("{what}: would be pushed ({})", megabytes(size));
+    Ok((outcome(blob, "would_push".to_owned()), size))
+}
+
+fn outcome(blob: &Blob, how: String) -> PushedBlob {
+    let media_type = blob.media_type.clone().into_owned();
+    PushedBlob { digest: blob.file.digest.clone(), size: blob.file.size, media_type, how }
 }

@@ -5,8 +5,8 @@
 //! stored once.
 //! Must not know: what the files are.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom, Take, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -108,7 +108,7 @@ impl SpoolWriter<'_> {
         let (digest, size) = self.hashing.finish();
         let path = self.spool.directory.path().join(digest.hex());
         self.file.persist(&path).map_err(|error| error.error)?;
-        Ok(SpoolFile { path, digest, size })
+        Ok(SpoolFile { path, offset: 0, digest, size })
     }
 }
 
@@ -125,10 +125,13 @@ impl Write for SpoolWriter<'_> {
     }
 }
 
-/// A finished file of the spool.
+/// Content that lies on disk and is hashed: a finished file of the spool, or a piece of an archive
+/// that needed no copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SpoolFile {
     pub(crate) path: PathBuf,
+    /// Where in the file it begins, in bytes.
+    pub(crate) offset: u64,
     pub(crate) digest: Digest,
     /// In bytes.
     pub(crate) size: u64,
@@ -141,11 +144,15 @@ impl SpoolFile {
             let message = format!("{} has {} bytes; {most} are allowed", self.digest, self.size);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        fs::read(&self.path)
+        let mut bytes = Vec::new();
+        self.open()?.read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
-    pub(crate) fn open(&self) -> io::Result<File> {
-        File::open(&self.path)
+    pub(crate) fn open(&self) -> io::Result<Take<File>> {
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        Ok(file.take(self.size))
     }
 }
 
@@ -155,6 +162,8 @@ const CHECK_EVERY: u64 = 16 << 20;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

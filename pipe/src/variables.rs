@@ -71,14 +71,69 @@ pub const VARIABLES: &[Variable] = &[
         description: "Token that goes with BITBUCKET_PACKAGES_USERNAME. It is sent to another registry only with AUTH=basic.",
     },
     Variable {
+        name: "BITBUCKET_STEP_OIDC_TOKEN",
+        default: DefaultValue::Step("set by Bitbucket in a step with oidc: true"),
+        description: "Token that says which repository and branch is building. It is a login for registries that trust it.",
+    },
+    Variable {
         name: "AUTH",
         default: DefaultValue::Constant("auto"),
-        description: "auto: USERNAME and PASSWORD, else the token of the step, else no login. basic: the same pair, sent to REGISTRY even if it looks like an Atlassian token.",
+        description: "auto: USERNAME and PASSWORD, else the pair of the step, else its OIDC token, else a docker configuration, else no login. basic: the first two, sent to REGISTRY even if they look like Atlassian's. oidc: the OIDC token. none: no login.",
     },
     Variable {
         name: "SOURCE",
         default: DefaultValue::Constant("daemon"),
-        description: "Where the image is read from. daemon: the Docker daemon of the step.",
+        description: "Where the image is read from. daemon: the Docker daemon of the step. docker-archive:PATH: what docker save wrote. oci-archive:PATH or oci:DIRECTORY: an OCI image layout. A path is relative to the working directory; :REFERENCE after it is the same as SOURCE_IMAGE.",
+    },
+    Variable {
+        name: "SOURCE_IMAGE",
+        default: DefaultValue::Constant(""),
+        description: "Which image of SOURCE to push: NAME:TAG, or sha256:ID. Without it each tag means the image IMAGE_NAME:TAG, else IMAGE_NAME:latest, else the only one called IMAGE_NAME. An archive with one image needs no name.",
+    },
+    Variable {
+        name: "PLATFORMS",
+        default: DefaultValue::Constant(""),
+        description: "Platforms to push from an image that has several, such as linux/amd64 linux/arm64, separated by spaces, commas or line ends, or a list. Without it all that are there. One platform is pushed alone, several with an index.",
+    },
+    Variable {
+        name: "MODE",
+        default: DefaultValue::Constant("direct"),
+        description: "direct: the pipe reads, compresses and uploads the image. daemon: the Docker daemon pushes it, as docker push does.",
+    },
+    Variable {
+        name: "COMPRESSION",
+        default: DefaultValue::Constant("gzip:6"),
+        description: "For layers that are not compressed: gzip or gzip:1 to gzip:9, zstd or zstd:1 to zstd:19, none.",
+    },
+    Variable {
+        name: "IF_TAG_EXISTS",
+        default: DefaultValue::Constant("overwrite"),
+        description: "overwrite: the tag moves. skip: a tag that exists stays as it is. fail: exit code 6, unless it names the same image already.",
+    },
+    Variable {
+        name: "ANNOTATIONS",
+        default: DefaultValue::Constant(""),
+        description: "Annotations for the image: KEY=VALUE, one per line, or a list. They change its digest.",
+    },
+    Variable {
+        name: "PROVENANCE",
+        default: DefaultValue::Constant("false"),
+        description: "true: annotate commit, repository, build and time. The digest is another one at every build.",
+    },
+    Variable {
+        name: "MOUNT_FROM",
+        default: DefaultValue::Constant(""),
+        description: "Packages of the workspace that may have layers already, separated by spaces, commas or line ends, or a list. Those layers are not sent.",
+    },
+    Variable {
+        name: "OUTPUT_FILE",
+        default: DefaultValue::Constant(""),
+        description: "File that gets the result as JSON: references, digests, layers, bytes, seconds.",
+    },
+    Variable {
+        name: "DRY_RUN",
+        default: DefaultValue::Constant("false"),
+        description: "true: find the image, log in, say what would be sent, and write nothing to the registry.",
     },
     Variable {
         name: "INSECURE",
@@ -138,8 +193,13 @@ pub fn help() -> String {
         let _ = writeln!(text, "  {} ({default})\n      {}", variable.name, variable.description);
     }
     text.push_str(
-        "\nFinding the daemon: DOCKER_HOST, else BITBUCKET_DOCKER_HOST_INTERNAL, the default gateway\n\
-         (both port 2375), /var/run/docker.sock. Layers are kept in TMPDIR while they are sent.\n\n\
+        "\nA list is passed as NAME_COUNT, NAME_0, NAME_1, …, which is what Pipelines makes of a YAML list.\n\
+         Finding the daemon: DOCKER_HOST, else BITBUCKET_DOCKER_HOST_INTERNAL, the default gateway\n\
+         (both port 2375), /var/run/docker.sock. Layers are kept in TMPDIR while they are sent.\n\
+         Proxies: HTTPS_PROXY, HTTP_PROXY and NO_PROXY are honoured on the way to the registry.\n\
+         Docker configurations: DOCKER_CONFIG, else .docker/config.json in HOME and in the clone.\n\
+         For later steps: IMAGE_REF, IMAGE_DIGEST, IMAGE_TAGS and IMAGE_ID, as output-variables of\n\
+         the step and in _shared_variables.json of the pipes' shared folder. NO_COLOR: no colours.\n\n\
          Exit codes: 0 done, 1 unexpected, 2 bad variables, 3 image or daemon not found,\n\
          4 login, permission or package missing, 5 network or registry failure after retries,\n\
          6 tag exists or is immutable.\n",

@@ -315,10 +315,19 @@ fn load_from(
     flags: &Flags,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<Loaded, ConfigError> {
-    let mut config = match &flags.config {
-        Some(path) => read_file(path)?,
+    let config = match &flags.config {
+        Some(path) => parse_file(path, &read_text(path)?)?,
         None => Config::default(),
     };
+    overlaid(config, flags, environment)
+}
+
+/// Everything that stands above the file.
+fn overlaid(
+    mut config: Config,
+    flags: &Flags,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigError> {
     let environment = read_environment(environment)?;
     let admin_password =
         match (environment.admin_password.clone(), &environment.admin_password_file) {
@@ -337,17 +346,29 @@ fn load_from(
     Ok(Loaded { config, admin_password })
 }
 
+/// Reads a file's text and an environment, for the fuzz targets.
+///
+/// # Errors
+/// [`ConfigError`].
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn load_texts(
+    yaml: &str,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Loaded, ConfigError> {
+    overlaid(parse_file(Path::new("server.yaml"), yaml)?, &Flags::default(), environment)
+}
+
 fn read_text(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path)
         .map_err(|source| ConfigError::File { path: path.to_owned(), source })
 }
 
-fn read_file(path: &Path) -> Result<Config, ConfigError> {
-    let text = read_text(path)?;
+fn parse_file(path: &Path, text: &str) -> Result<Config, ConfigError> {
     if text.trim().is_empty() {
         return Ok(Config::default());
     }
-    serde_yaml::from_str(&text)
+    serde_yaml::from_str(text)
         .map_err(|error| ConfigError::Yaml { path: path.to_owned(), reason: error.to_string() })
 }
 
@@ -396,6 +417,22 @@ impl Environment {
     }
 }
 
+/// Whether this is a scheme, a host and perhaps a port, in letters that every client reads the same
+/// and that can stand in a header.
+fn is_origin(url: &str) -> bool {
+    let url = url.trim_end_matches('/');
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || ".-_:[]".contains(letter);
+    let whole = reqwest::Url::parse(url).is_ok_and(|url| url.path() == "/");
+    whole && rest.is_some_and(|rest| !rest.ends_with(':') && rest.chars().all(plain))
+}
+
+/// Whether this can stand between quotes in a header as it is.
+fn is_quotable(text: &str) -> bool {
+    let plain = |letter: u8| matches!(letter, b' '..=b'~') && !matches!(letter, b'"' | b'\\');
+    !text.is_empty() && text.bytes().all(plain)
+}
+
 /// Holds every value against what it may be.
 fn check(config: &Config) -> Result<(), ConfigError> {
     let mut wrong = Vec::new();
@@ -404,12 +441,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             wrong.push(words.to_owned());
         }
     };
-    if let Some(url) = &config.public_url {
-        let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-        let host = rest.map(|rest| rest.trim_end_matches('/'));
-        let plain = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', '"', ' ']);
-        require(host.is_some_and(plain), "public_url is http:// or https:// and a host, no path");
-    }
+    require(
+        config.public_url.as_deref().is_none_or(is_origin),
+        "public_url is http:// or https:// and a host in plain letters (xn--… for others), no path",
+    );
     require(config.limits.manifest_bytes >= 4096, "limits.manifest_bytes is at least 4096");
     require(config.limits.manifest_bytes <= 64 << 20, "limits.manifest_bytes is at most 64 MiB");
     require(config.limits.manifest_descriptors >= 1, "limits.manifest_descriptors is at least 1");
@@ -433,8 +468,8 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         "tokens.lifetime_seconds is 60 to 3600",
     );
     require(
-        !config.tokens.service.is_empty() && !config.tokens.service.contains('"'),
-        "tokens.service is some text without quotes",
+        is_quotable(&config.tokens.service),
+        "tokens.service is some text of plain letters without quotes and backslashes",
     );
     require(config.http.idle_body_seconds >= 1, "http.idle_body_seconds is at least 1");
     require(config.http.head_seconds >= 1, "http.head_seconds is at least 1");

@@ -17,6 +17,9 @@ pub mod config;
 pub mod data_dir;
 pub mod domain;
 pub mod fault;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod metadata;
 pub(crate) mod mutants;

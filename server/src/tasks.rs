@@ -68,12 +68,11 @@ async fn write_pulls(registry: Registry, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Collects what is due, for ever. Rests twice as long as it worked, so that pushes are not starved,
-/// unless the disk is filling up.
+/// Collects what is due, for ever. Rests twice as long as it kept the writer of the metadata busy, so
+/// that pushes are not starved, unless the disk is filling up.
 async fn collect(registry: Registry, mut stopped: watch::Receiver<bool>) {
     let mut caps_seen = false;
     loop {
-        let watch = Stopwatch::start();
         let outcome = async {
             if !caps_seen {
                 registry.enforce_all_caps().await?;
@@ -83,7 +82,7 @@ async fn collect(registry: Registry, mut stopped: watch::Receiver<bool>) {
         };
         let pause = match outcome.await {
             Ok(round) if round.more && registry.is_short_of_space() => Duration::ZERO,
-            Ok(round) if round.more => watch.elapsed() * 2,
+            Ok(round) if round.more => round.stepping * 2,
             Ok(_) => COLLECT_EVERY,
             Err(error) => {
                 tracing::error!(error = ?error, "collection failed and is tried again: {error}");

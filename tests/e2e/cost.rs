@@ -44,7 +44,8 @@ const MOST_TIMES_SLOWER: f64 = 2.0;
 async fn many_images_are_cheap_to_have_and_their_deletion_does_not_hold_up_pushes() {
     let _turn = turn().await;
     let soak = environment::is_soak();
-    let images = if soak { 100_000 } else { 600 };
+    let images =
+        environment::number("STANDPIPE_IMAGES").unwrap_or(if soak { 100_000 } else { 600 });
     let (mut world, _folder, filled) = World::filled(images).await;
 
     world.server.kill();
@@ -229,7 +230,8 @@ async fn delete_while_others_push(world: &World, id: &str, seconds: u64) -> Push
     let gone = async {
         poll::until("removal of the package", REMOVAL_LIMIT, async || {
             // Often enough for a deletion of minutes, and not a load by itself.
-            sleep(Duration::from_millis(200)).await;
+            sleep(Duration::from_millis(environment::number("STANDPIPE_POLL").unwrap_or(200)))
+                .await;
             let usage = world.admin.fetch("/workspaces/acme").await["usage"].clone();
             let bytes = ["manifest_bytes", "blob_bytes", "doomed_bytes"].map(|kind| &usage[kind]);
             if bytes.iter().all(|bytes| **bytes == json!(0)) { Ok(()) } else { Err(usage) }

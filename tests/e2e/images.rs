@@ -79,6 +79,21 @@ async fn compiling_in_the_builder_gives_the_same_image_as_prebuilt_files() {
     }
 }
 
+#[test]
+fn the_builder_gets_every_member_of_the_workspace() {
+    let read = |name: &str| {
+        fs::read_to_string(environment::repository_root().join(name)).expect("the file is there")
+    };
+    let (workspace, sent) = (read("Cargo.toml"), read(".dockerignore"));
+    let members = workspace.lines().find_map(|line| line.strip_prefix("members = "));
+    let members: Vec<String> =
+        serde_json::from_str(members.expect("the workspace has members")).expect("a list of names");
+    for member in members {
+        let line = format!("!{member}");
+        assert!(sent.lines().any(|known| known == line), ".dockerignore has no {line}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_server_in_a_container_is_healthy_stops_gracefully_and_keeps_its_data() {
     let Some(images) = Images::built().await else { return };

@@ -29,6 +29,7 @@ mod proxy;
 mod quickstart;
 mod roles;
 mod soak;
+mod sources;
 mod space;
 mod stopping;
 mod world;

@@ -35,6 +35,16 @@ pub fn is_ci() -> bool {
     is_set("CI")
 }
 
+/// The number in a variable, if it is set.
+///
+/// # Panics
+/// If it is set to something else.
+#[must_use]
+pub fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
+}
+
 /// True when `tests/run.sh --soak` asked for the long forms.
 #[must_use]
 pub fn is_soak() -> bool {

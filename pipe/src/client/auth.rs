@@ -234,7 +234,10 @@ impl Registry {
             )));
         }
         let scope = format!("repository:{}:pull,push", self.target.path);
+        let sources = self.mount_from.iter().map(|source| format!("repository:{source}:pull"));
+        let sources: Vec<String> = sources.collect();
         let mut query = vec![("scope", scope.as_str())];
+        query.extend(sources.iter().map(|source| ("scope", source.as_str())));
         query.extend(service.map(|service| ("service", service)));
         let mut request = self.http.get(url).query(&query).timeout(TOKEN);
         if let Some(credentials) = credentials {
@@ -244,17 +247,24 @@ impl Registry {
         let response = request.send().await.map_err(|error| ClientError::from_reqwest(&error))?;
         let response = accept(Action::Token, response).await?;
         let body = body::at_most(response, LARGEST_TOKEN).await?;
-        let answer: Answer = serde_json::from_slice(&body).map_err(|_| odd("gives no token"))?;
-        let token = answer.token.or(answer.access_token).filter(|token| is_header_text(token));
-        let token = Secret::new(token.ok_or_else(|| odd("gives no token"))?);
-        self.settings.mask.hide(&token);
-        Ok(Token { value: token, renew_at: renew_at(answer.expires_in) })
+        let token = Token::read(&body).ok_or_else(|| odd("gives no token"))?;
+        self.settings.mask.hide(&token.value);
+        Ok(token)
     }
 }
 
-struct Token {
-    value: Secret,
+pub(super) struct Token {
+    pub(super) value: Secret,
     renew_at: Instant,
+}
+
+impl Token {
+    /// Reads the answer of a token server.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        let answer: Answer = serde_json::from_slice(body).ok()?;
+        let token = answer.token.or(answer.access_token).filter(|token| is_header_text(token))?;
+        Some(Self { value: Secret::new(token), renew_at: renew_at(answer.expires_in) })
+    }
 }
 
 #[derive(Deserialize)]

@@ -28,7 +28,7 @@ pub(super) struct Sending {
 }
 
 impl Sending {
-    /// `length` bytes of the file from `offset` on, as the body of a request.
+    /// `length` bytes of the content from `offset` on, as the body of a request.
     pub(super) async fn stream(
         &self,
         file: &SpoolFile,
@@ -38,7 +38,7 @@ impl Sending {
     ) -> std::io::Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>> {
         let mut opened = File::open(&file.path).await?;
         opened.set_max_buf_size(PIECE);
-        opened.seek(SeekFrom::Start(offset)).await?;
+        opened.seek(SeekFrom::Start(file.offset + offset)).await?;
         let (moved, progress) = (Arc::clone(&self.moved), progress.clone());
         // The default of 4 KiB would cost a system call and a wake-up for each.
         let pieces = ReaderStream::with_capacity(opened.take(length), PIECE);

@@ -150,10 +150,17 @@ fn login(target: &Target, refusal: &Refusal) -> Error {
             .hint("The docker:// form of a pipe gets no credentials by itself: pass BITBUCKET_PACKAGES_USERNAME and BITBUCKET_PACKAGES_TOKEN too."),
         Some(origin) => {
             let (username, password) = origin.variables();
-            let failure = Failure::new(format!(
-                "{registry} does not accept {username} and {password} ({refusal})"
-            ));
+            let failure = Failure::new(match origin {
+                CredentialsOrigin::Oidc => format!("{registry} does not accept {password} ({refusal})"),
+                _ => format!("{registry} does not accept {username} and {password} ({refusal})"),
+            });
             match origin {
+                CredentialsOrigin::Oidc => failure.hint(
+                    "The registry must trust the OIDC issuer of this workspace and bind this repository to a role. The token ends an hour after the step began.",
+                ),
+                CredentialsOrigin::DockerConfig => failure.hint(
+                    "The login in the docker configuration is refused: has it expired? USERNAME and PASSWORD win over it.",
+                ),
                 CredentialsOrigin::Step => failure.hint(
                     "The token is valid only while its step runs, and only for Bitbucket's own registry.",
                 ),
@@ -175,7 +182,10 @@ fn denied(target: &Target, refusal: &Refusal) -> Error {
     let failure = match target.login {
         None => failure.hint("No credentials are set: set USERNAME and PASSWORD."),
         Some(origin) => {
-            let (username, _) = origin.variables();
+            let username = match origin {
+                CredentialsOrigin::Oidc => "this build",
+                origin => origin.variables().0,
+            };
             failure.hint(format!(
                 "Pushing needs the role Write on the repository that package {package} is linked to; {username} does not have it, or its token is narrower."
             ))

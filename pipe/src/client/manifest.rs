@@ -1,10 +1,12 @@
-//! Manifests: put one under a tag, and look whether the tag now names it.
+//! Manifests: put one under a tag and look whether the tag now names it; put those that an index
+//! names under their digests.
 //!
 //! Invariant: a tag counts as pushed only after the registry named our digest for it, or, if
 //! somebody else moved the tag meanwhile, for the manifest itself.
 
 use std::sync::atomic::AtomicU64;
 
+use oci_distribution::Reference;
 use oci_distribution::secrets::RegistryAuth;
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
@@ -15,9 +17,15 @@ use super::body;
 use super::error::{Action, ClientError};
 use super::retry::Attempts;
 use crate::config::Tag;
-use crate::image::{DOCKER_MANIFEST, Digest, IMAGE_MANIFEST, Manifest};
+use crate::image::{Digest, Manifest};
 
 impl Registry {
+    /// What a tag names, if it is there.
+    pub(super) async fn find_tag(&self, tag: &Tag) -> Result<Option<String>, ClientError> {
+        let doing = format!("tag {tag}");
+        self.read_by_ourselves(&mut self.attempts(&doing), tag.as_str()).await
+    }
+
     /// Puts the manifest under the tag and checks the result.
     pub(super) async fn send_manifest(
         &self,
@@ -26,11 +34,7 @@ impl Registry {
     ) -> Result<(), ClientError> {
         let doing = format!("tag {tag}");
         let mut attempts = self.attempts(&doing);
-        let session = self.ready(&mut attempts).await?;
-        if let Err(error) = self.put_by_client(&session, manifest, tag).await {
-            self.recover_or_pass(&mut attempts, &session, error).await?;
-            self.put_by_ourselves(&mut attempts, manifest, tag).await?;
-        }
+        self.put(&mut attempts, manifest, self.reference(tag), tag.as_str()).await?;
         let mut attempts = self.attempts(&doing);
         let session = self.ready(&mut attempts).await?;
         let named = match self.read_by_client(&session, tag).await {
@@ -44,6 +48,31 @@ impl Registry {
             return Ok(());
         }
         self.judge_other(&mut attempts, manifest, tag, named).await
+    }
+
+    /// Puts a manifest under its digest. The registry compares the two, so nothing is left to
+    /// check.
+    pub(super) async fn send_child(&self, manifest: &Manifest) -> Result<(), ClientError> {
+        let doing = format!("manifest {}", manifest.digest.short());
+        let mut attempts = self.attempts(&doing);
+        let reference = self.reference_by_digest(&manifest.digest);
+        self.put(&mut attempts, manifest, reference, manifest.digest.as_str()).await
+    }
+
+    /// Puts a manifest under `name`, a tag or a digest, which is also what `reference` ends in.
+    async fn put(
+        &self,
+        attempts: &mut Attempts<'_>,
+        manifest: &Manifest,
+        reference: Reference,
+        name: &str,
+    ) -> Result<(), ClientError> {
+        let session = self.ready(attempts).await?;
+        if let Err(error) = self.put_by_client(&session, manifest, &reference).await {
+            self.recover_or_pass(attempts, &session, error).await?;
+            self.put_by_ourselves(attempts, manifest, name).await?;
+        }
+        Ok(())
     }
 
     /// The tag names something else: was it moved, or did the registry change the manifest?
@@ -86,12 +115,11 @@ impl Registry {
         &self,
         session: &Session,
         manifest: &Manifest,
-        tag: &Tag,
+        reference: &Reference,
     ) -> Result<(), ClientError> {
-        let content_type = media_type(manifest)?;
-        let (reference, bytes) = (self.reference(tag), manifest.bytes.clone());
+        let (content_type, bytes) = (media_type(manifest)?, manifest.bytes.clone());
         body::unless_stalled(self.settings.transfer.timeout, &AtomicU64::new(0), async {
-            let put = session.oci.push_manifest_raw(&reference, bytes, content_type).await;
+            let put = session.oci.push_manifest_raw(reference, bytes, content_type).await;
             put.map(drop).map_err(|error| ClientError::from_oci(Action::PutManifest, error))
         })
         .await
@@ -101,13 +129,13 @@ impl Registry {
         &self,
         attempts: &mut Attempts<'_>,
         manifest: &Manifest,
-        tag: &Tag,
+        name: &str,
     ) -> Result<(), ClientError> {
         loop {
             let session = self.ready(attempts).await?;
             let request = self
                 .http
-                .put(self.url(&format!("manifests/{tag}"))?)
+                .put(self.url(&format!("manifests/{name}"))?)
                 .header(CONTENT_TYPE, media_type(manifest)?)
                 .body(manifest.bytes.clone());
             let nothing = AtomicU64::new(0);
@@ -151,10 +179,9 @@ impl Registry {
     }
 
     async fn read_once(&self, session: &Session, name: &str) -> Result<String, ClientError> {
-        let accept = format!("{IMAGE_MANIFEST}, {DOCKER_MANIFEST}");
         for method in [Method::HEAD, Method::GET] {
             let url = self.url(&format!("manifests/{name}"))?;
-            let request = self.http.request(method.clone(), url).header(ACCEPT, &accept);
+            let request = self.http.request(method.clone(), url).header(ACCEPT, ANY_MANIFEST);
             let nothing = AtomicU64::new(0);
             let response = self.send(Action::ReadManifest, session, request, &nothing).await?;
             if let Some(digest) = response.headers().get("docker-content-digest") {
@@ -173,6 +200,12 @@ fn media_type(manifest: &Manifest) -> Result<HeaderValue, ClientError> {
     HeaderValue::try_from(&manifest.media_type)
         .map_err(|_| ClientError::Protocol("the manifest has no usable media type".to_owned()))
 }
+
+/// A tag may name any of these before the push.
+const ANY_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
+    application/vnd.docker.distribution.manifest.v2+json, \
+    application/vnd.oci.image.index.v1+json, \
+    application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// What registries accept at most (distribution-spec, "Pushing Manifests").
 const LARGEST: usize = 4 << 20;

@@ -13,12 +13,14 @@ mod body;
 mod challenge;
 mod error;
 mod explain;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod manifest;
 mod retry;
 mod upload;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use oci_distribution::Reference;
@@ -33,17 +35,19 @@ use self::explain::Target;
 use self::retry::Attempts;
 use crate::config::{Config, Credentials, Tag, Transfer};
 use crate::error::Error;
-use crate::image::{Blob, Manifest};
+use crate::image::{Blob, Digest, Manifest};
 use crate::progress::Progress;
 use crate::secret::Mask;
 
 /// How a blob came to be in the registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// It was there already.
     Exists,
     /// It was uploaded.
     Pushed,
+    /// The registry took it over from this repository.
+    Mounted(String),
 }
 
 /// A registry that is logged in to.
@@ -55,6 +59,10 @@ pub(crate) struct Registry {
     challenge: Option<Challenge>,
     credentials: Option<Credentials>,
     session: Mutex<Arc<Session>>,
+    /// `workspace/name` of packages in which blobs may be found.
+    mount_from: Vec<String>,
+    /// Attempts that failed and were made again.
+    again: Arc<AtomicU64>,
     settings: Settings,
 }
 
@@ -86,6 +94,8 @@ impl Registry {
         let registry = Self {
             session: Mutex::new(Arc::new(first)),
             credentials: config.credentials.clone(),
+            mount_from: mount_sources(config),
+            again: Arc::default(),
             target,
             http,
             base,
@@ -112,6 +122,26 @@ impl Registry {
             .map_err(|error| explain::tag(&self.target, tag, error))
     }
 
+    /// Puts a manifest that only an index names.
+    pub(crate) async fn push_child(&self, manifest: &Manifest) -> Result<(), Error> {
+        self.send_child(manifest).await.map_err(|error| self.explain(error))
+    }
+
+    /// Whether the registry has the blob.
+    pub(crate) async fn has(&self, blob: &Blob) -> Result<bool, Error> {
+        self.find_blob(&blob.file.digest).await.map_err(|error| self.explain(error))
+    }
+
+    /// The digest that a tag names in the registry, if it is there.
+    pub(crate) async fn tag_digest(&self, tag: &Tag) -> Result<Option<String>, Error> {
+        self.find_tag(tag).await.map_err(|error| self.explain(error))
+    }
+
+    /// How many attempts failed and were made again.
+    pub(crate) fn retries(&self) -> u64 {
+        self.again.load(Ordering::Relaxed)
+    }
+
     /// `registry/workspace/name`, as it stands before the colon of a reference.
     pub(crate) fn name(&self) -> String {
         format!("{}/{}", self.target.registry, self.target.path)
@@ -122,7 +152,7 @@ impl Registry {
     }
 
     fn attempts<'a>(&self, doing: &'a str) -> Attempts<'a> {
-        Attempts::new(doing, self.settings.transfer.retries)
+        Attempts::new(doing, self.settings.transfer.retries).counted(&self.again)
     }
 
     /// The current login; renewing it is tried as often as anything else.
@@ -157,6 +187,11 @@ impl Registry {
         Reference::with_tag(registry.clone(), path.clone(), tag.as_str().to_owned())
     }
 
+    fn reference_by_digest(&self, digest: &Digest) -> Reference {
+        let Target { registry, path, .. } = &self.target;
+        Reference::with_digest(registry.clone(), path.clone(), digest.as_str().to_owned())
+    }
+
     /// An address below `/v2/<name>/`. `path` is made of digests, tags and constants, which need
     /// no escaping.
     fn url(&self, path: &str) -> Result<Url, ClientError> {
@@ -186,6 +221,12 @@ impl Registry {
         });
         accept(action, answer.await?).await
     }
+}
+
+/// The packages to mount from, without the one that is pushed to.
+fn mount_sources(config: &Config) -> Vec<String> {
+    let own = config.repository();
+    config.options.mount_from.iter().filter(|source| **source != own).cloned().collect()
 }
 
 impl Settings {

@@ -6,6 +6,8 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::error::ClientError;
@@ -17,12 +19,19 @@ pub(super) struct Attempts<'a> {
     most: u32,
     failures: u32,
     renewed: bool,
+    /// Counts the attempts that were made again, over all work of a push.
+    again: Arc<AtomicU64>,
 }
 
 impl<'a> Attempts<'a> {
     /// `doing` names the work in the log; `most` is the number of further attempts.
     pub(super) fn new(doing: &'a str, most: u32) -> Self {
-        Self { doing, most, failures: 0, renewed: false }
+        Self { doing, most, failures: 0, renewed: false, again: Arc::default() }
+    }
+
+    /// The same, counting into `again`.
+    pub(super) fn counted(self, again: &Arc<AtomicU64>) -> Self {
+        Self { again: Arc::clone(again), ..self }
     }
 
     /// True once: a token that is refused is renewed, and a second refusal is final.
@@ -50,6 +59,7 @@ impl<'a> Attempts<'a> {
         }
         let delay = delay(self.failures, asked, jitter());
         self.failures += 1;
+        self.again.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             "{}: {error}; attempt {} of {} in {:.1} s",
             self.doing,

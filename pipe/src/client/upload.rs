@@ -11,8 +11,8 @@ use std::ops::ControlFlow;
 
 use futures_util::TryStreamExt as _;
 use oci_distribution::errors::OciDistributionError;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LOCATION, RANGE};
-use reqwest::{Body, RequestBuilder, Response, Url};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, LOCATION, RANGE};
+use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::Session;
 use super::body::{self, Sending};
@@ -79,6 +79,9 @@ impl Registry {
         });
         if found.await? {
             return Ok(Sent::Exists);
+        }
+        if let Some(source) = self.mount(session, &blob.file.digest).await {
+            return Ok(Sent::Mounted(source));
         }
         let size = blob.file.size;
         let stream = sending.stream(&blob.file, 0, size, progress).await?;
@@ -233,11 +236,50 @@ impl Registry {
         }
     }
 
+    /// Whether the registry has a blob; for those who do not send it.
+    pub(super) async fn find_blob(&self, digest: &Digest) -> Result<bool, ClientError> {
+        let doing = format!("blob {}", digest.short());
+        let mut attempts = self.attempts(&doing);
+        loop {
+            let session = self.ready(&mut attempts).await?;
+            match self.has_blob(&session, digest).await {
+                Ok(found) => return Ok(found),
+                Err(error) => self.recover(&mut attempts, &session, error).await?,
+            }
+        }
+    }
+
+    /// Asks the registry to take the blob over from one of the packages of `MOUNT_FROM`
+    /// (distribution-spec, "Mounting a blob from another repository"); the one that had it.
+    async fn mount(&self, session: &Session, digest: &Digest) -> Option<String> {
+        for source in &self.mount_from {
+            let mut url = self.url("blobs/uploads/").ok()?;
+            url.query_pairs_mut().append_pair("mount", digest.as_str()).append_pair("from", source);
+            let request = self.http.post(url.clone()).header(CONTENT_LENGTH, 0);
+            let response = match self.send_small(session, request).await {
+                Ok(response) => response,
+                Err(error) => {
+                    // Whoever cannot mount uploads; what is really wrong shows there.
+                    tracing::debug!("blob {} not mounted from {source}: {error}", digest.short());
+                    continue;
+                }
+            };
+            if response.status() == StatusCode::CREATED {
+                return Some(source.clone());
+            }
+            // An upload was opened instead; it is not left behind.
+            if let Ok(at) = location(response.headers(), &url) {
+                let _ = self.send_small(session, self.http.delete(at)).await;
+            }
+        }
+        None
+    }
+
     async fn start_upload(&self, session: &Session) -> Result<Url, ClientError> {
         let url = self.url("blobs/uploads/")?;
         let request = self.http.post(url.clone()).header(CONTENT_LENGTH, 0);
         let response = self.send_small(session, request).await?;
-        location(&response, &url)
+        location(response.headers(), &url)
     }
 
     /// How far the upload came; none if the registry does not know it any more.
@@ -252,10 +294,10 @@ impl Registry {
             Err(error) if error.is_transient() || error.is_unauthorized() => return Err(error),
             Err(_) => return Ok(None),
         };
-        let next = location(&response, at).unwrap_or_else(|_| at.clone());
+        let next = location(response.headers(), at).unwrap_or_else(|_| at.clone());
         // "Range: 0-0" is what some registries say of an empty upload, but also of one byte.
         // Where so little is there, a new upload is as good.
-        let offset = received(&response).filter(|offset| (2..=size).contains(offset));
+        let offset = received(response.headers()).filter(|offset| (2..=size).contains(offset));
         Ok(offset.map(|offset| (next, offset)))
     }
 
@@ -280,8 +322,8 @@ impl Registry {
             .body(Body::wrap_stream(stream));
         let answer = self.send(Action::UploadBlob, session, request, &sending.moved).await;
         let response = answer.inspect_err(|_| sending.take_back(progress))?;
-        let next = location(&response, at).unwrap_or_else(|_| at.clone());
-        match received(&response).unwrap_or(end) {
+        let next = location(response.headers(), at).unwrap_or_else(|_| at.clone());
+        match received(response.headers()).unwrap_or(end) {
             confirmed if (offset..=end).contains(&confirmed) => Ok((next, confirmed)),
             _ => {
                 Err(ClientError::Protocol("the registry confirmed bytes it did not get".to_owned()))
@@ -345,10 +387,10 @@ fn refuses_pieces(error: &ClientError) -> bool {
 }
 
 /// The `Location` of an answer, absolute or relative to the request.
-fn location(response: &Response, requested: &Url) -> Result<Url, ClientError> {
+pub(super) fn location(headers: &HeaderMap, requested: &Url) -> Result<Url, ClientError> {
     let missing =
         || ClientError::Protocol("the registry did not say where to upload to".to_owned());
-    let value = response.headers().get(LOCATION).ok_or_else(missing)?;
+    let value = headers.get(LOCATION).ok_or_else(missing)?;
     let text = value.to_str().map_err(|_| missing())?;
     let url = requested.join(text).map_err(|_| missing())?;
     match url.scheme() {
@@ -358,8 +400,8 @@ fn location(response: &Response, requested: &Url) -> Result<Url, ClientError> {
 }
 
 /// How many bytes an answer confirms: `Range: 0-N` means N + 1.
-fn received(response: &Response) -> Option<u64> {
-    let range = response.headers().get(RANGE)?.to_str().ok()?;
+pub(super) fn received(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(RANGE)?.to_str().ok()?;
     let (_, last) = range.trim_start_matches("bytes=").split_once('-')?;
     last.trim().parse::<u64>().ok()?.checked_add(1)
 }

@@ -12,6 +12,7 @@ use super::Environment;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Build {
     parts: Vec<(&'static str, String)>,
+    annotations: Vec<(&'static str, String)>,
 }
 
 impl Build {
@@ -23,7 +24,13 @@ impl Build {
             ("pipeline", &given.bitbucket_pipeline_uuid),
         ];
         let parts = known.into_iter();
-        Self { parts: parts.filter_map(|(key, value)| Some((key, value.clone()?))).collect() }
+        let parts = parts.filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+        Self { parts, annotations: annotations(given) }
+    }
+
+    /// What `PROVENANCE=true` writes onto the image, as key and value.
+    pub fn annotations(&self) -> &[(&'static str, String)] {
+        &self.annotations
     }
 
     /// The value of the `User-Agent` header.
@@ -37,6 +44,32 @@ impl Build {
         }
         text
     }
+}
+
+/// The keys of the image-spec (annotations.md) for what they were made for; facts of Bitbucket under
+/// a prefix of our own.
+fn annotations(given: &Environment) -> Vec<(&'static str, String)> {
+    let source = given.bitbucket_git_http_origin.as_ref().map(|origin| secure(origin));
+    let results = source.as_ref().zip(given.bitbucket_build_number.as_ref());
+    let results = results.map(|(source, number)| format!("{source}/pipelines/results/{number}"));
+    let known = [
+        ("org.opencontainers.image.revision", given.bitbucket_commit.clone()),
+        ("org.opencontainers.image.source", source),
+        ("org.opencontainers.image.url", results),
+        ("org.opencontainers.image.version", given.bitbucket_tag.clone()),
+        ("dev.standpipe.build-number", given.bitbucket_build_number.clone()),
+        ("dev.standpipe.pipeline", given.bitbucket_pipeline_uuid.clone()),
+        ("dev.standpipe.step", given.bitbucket_step_uuid.clone()),
+    ];
+    known.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+}
+
+/// Bitbucket writes its own address with http, and a clone address may carry a user.
+fn secure(origin: &str) -> String {
+    let bare = origin.split_once("://").map_or(origin, |(_, rest)| rest);
+    let host_end = bare.find('/').unwrap_or(bare.len());
+    let bare = bare[..host_end].rfind('@').map_or(bare, |at| &bare[at + 1..]);
+    format!("https://{}", bare.trim_end_matches(".git"))
 }
 
 fn escape(byte: u8) -> String {
@@ -74,6 +107,25 @@ mod tests {
                 "standpipe-pipe/{version} build/42 commit/abc branch/feature/a%20b pipeline/{{1-2}}"
             )
         );
+    }
+
+    #[test]
+    fn the_annotations_say_where_an_image_comes_from() {
+        let build = build(&[
+            ("BITBUCKET_BUILD_NUMBER", "42"),
+            ("BITBUCKET_COMMIT", "abc"),
+            ("BITBUCKET_GIT_HTTP_ORIGIN", "http://x-token:secret@bitbucket.org/acme/shop"),
+        ]);
+        let expected = [
+            ("org.opencontainers.image.revision", "abc"),
+            ("org.opencontainers.image.source", "https://bitbucket.org/acme/shop"),
+            (
+                "org.opencontainers.image.url",
+                "https://bitbucket.org/acme/shop/pipelines/results/42",
+            ),
+            ("dev.standpipe.build-number", "42"),
+        ];
+        assert_eq!(build.annotations(), expected.map(|(key, value)| (key, value.to_owned())));
     }
 
     #[test]

@@ -1,8 +1,7 @@
-//! Which user name and password are used, and where they may go.
+//! User name and password, and whether they are Atlassian's.
 //!
-//! Invariant: a token that Atlassian issued is sent to Bitbucket's registry only, unless the
-//! user says `AUTH=basic`. Bitbucket puts its own pair into every step, so without this rule a
-//! build with `REGISTRY` set would hand its token to whoever runs that registry.
+//! Bitbucket puts its own pair into every step. A build with `REGISTRY` set must not hand that token
+//! to whoever runs that registry, so its form is recognised here; `auth` keeps the rule.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,25 +15,31 @@ pub struct Credentials {
     pub username: String,
     /// The password or token.
     pub password: Secret,
-    /// Which pair of variables this is.
+    /// Where they came from.
     pub origin: CredentialsOrigin,
 }
 
-/// The pair of variables that gave the credentials.
+/// What gave the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CredentialsOrigin {
     /// `USERNAME` and `PASSWORD`.
     Explicit,
     /// `BITBUCKET_PACKAGES_USERNAME` and `BITBUCKET_PACKAGES_TOKEN`.
     Step,
+    /// `BITBUCKET_STEP_OIDC_TOKEN`.
+    Oidc,
+    /// A `config.json` of docker.
+    DockerConfig,
 }
 
 impl CredentialsOrigin {
-    /// The names of the two variables, for messages.
+    /// What the two halves are called in messages: the names of variables, if there are any.
     pub fn variables(self) -> (&'static str, &'static str) {
         match self {
             Self::Explicit => ("USERNAME", "PASSWORD"),
             Self::Step => ("BITBUCKET_PACKAGES_USERNAME", "BITBUCKET_PACKAGES_TOKEN"),
+            Self::Oidc => ("oidc", "BITBUCKET_STEP_OIDC_TOKEN"),
+            Self::DockerConfig => ("the user", "the password of the docker configuration"),
         }
     }
 }

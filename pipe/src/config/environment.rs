@@ -20,6 +20,8 @@ pub(crate) struct Environment {
     pub(crate) password: Option<String>,
     pub(crate) auth: Option<String>,
     pub(crate) source: Option<String>,
+    pub(crate) source_image: Option<String>,
+    pub(crate) platforms: Option<String>,
     pub(crate) insecure: Option<String>,
     pub(crate) ca_cert: Option<String>,
     pub(crate) parallel: Option<String>,
@@ -27,23 +29,39 @@ pub(crate) struct Environment {
     pub(crate) chunk_size: Option<String>,
     pub(crate) timeout: Option<String>,
     pub(crate) debug: Option<String>,
+    pub(crate) mode: Option<String>,
+    pub(crate) compression: Option<String>,
+    pub(crate) if_tag_exists: Option<String>,
+    pub(crate) annotations: Option<String>,
+    pub(crate) provenance: Option<String>,
+    pub(crate) mount_from: Option<String>,
+    pub(crate) output_file: Option<String>,
+    pub(crate) dry_run: Option<String>,
 
     pub(crate) bitbucket_packages_username: Option<String>,
     pub(crate) bitbucket_packages_token: Option<String>,
+    pub(crate) bitbucket_step_oidc_token: Option<String>,
     pub(crate) bitbucket_workspace: Option<String>,
     pub(crate) bitbucket_build_number: Option<String>,
     pub(crate) bitbucket_commit: Option<String>,
     pub(crate) bitbucket_branch: Option<String>,
     pub(crate) bitbucket_pipeline_uuid: Option<String>,
+    pub(crate) bitbucket_step_uuid: Option<String>,
+    pub(crate) bitbucket_tag: Option<String>,
+    pub(crate) bitbucket_git_http_origin: Option<String>,
+    pub(crate) bitbucket_clone_dir: Option<String>,
+    pub(crate) bitbucket_pipe_shared_storage_dir: Option<String>,
     pub(crate) bitbucket_docker_host_internal: Option<String>,
     pub(crate) bitbucket_pipelines_variables_path: Option<String>,
     pub(crate) docker_host: Option<String>,
+    pub(crate) docker_config: Option<String>,
+    pub(crate) home: Option<String>,
     pub(crate) tmpdir: Option<String>,
     pub(crate) no_color: Option<String>,
 
-    /// `TAGS_COUNT`, `TAGS_0`, …: how Pipelines passes a list.
+    /// `TAGS_COUNT`, `TAGS_0`, …: how Pipelines passes a list. By whole name.
     #[serde(skip)]
-    pub(crate) tag_list: BTreeMap<String, String>,
+    pub(super) lists: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -53,13 +71,29 @@ impl Environment {
     ) -> Result<Self, envy::Error> {
         let given: BTreeMap<String, String> =
             variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let tag_list = given
-            .iter()
-            .filter(|(name, _)| name.starts_with(LIST_PREFIX))
-            .map(|(name, value)| (name[LIST_PREFIX.len()..].to_owned(), value.clone()))
-            .collect();
+        let is_listed = |name: &str| {
+            LISTS
+                .iter()
+                .any(|list| name.strip_prefix(list).is_some_and(|rest| rest.starts_with('_')))
+        };
+        let lists = given.iter().filter(|(name, _)| is_listed(name));
+        let lists = lists.map(|(name, value)| (name.clone(), value.clone())).collect();
         let environment: Self = envy::from_iter(given)?;
-        Ok(Self { tag_list, ..environment })
+        Ok(Self { lists, ..environment })
+    }
+
+    /// The elements of a list that was given as `NAME_COUNT`, `NAME_0`, `NAME_1`, …; those that are
+    /// empty are left out. Elements are not split again: whoever writes a list says where one ends.
+    pub(crate) fn list(&self, name: &str) -> Result<Vec<&str>, String> {
+        let Some(count) = self.lists.get(&format!("{name}_COUNT")) else {
+            return Ok(Vec::new());
+        };
+        let count: usize = match count.trim().parse() {
+            Ok(count) if count <= MOST => count,
+            _ => return Err(format!("{name}_COUNT is {count:?}; it must be 0 to {MOST}")),
+        };
+        let elements = (0..count).filter_map(|index| self.lists.get(&format!("{name}_{index}")));
+        Ok(elements.map(|element| element.trim()).filter(|element| !element.is_empty()).collect())
     }
 
     /// The environment of this process. Bytes that are not UTF-8 become U+FFFD, which no
@@ -73,7 +107,11 @@ impl Environment {
     }
 }
 
-const LIST_PREFIX: &str = "TAGS_";
+/// Variables that may be lists.
+const LISTS: [&str; 4] = ["TAGS", "PLATFORMS", "ANNOTATIONS", "MOUNT_FROM"];
+
+/// More elements than this is a mistake in a template.
+const MOST: usize = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -87,6 +125,17 @@ mod tests {
             let environment = Environment::from_variables(given).unwrap();
             assert_ne!(environment, Environment::default(), "{}", variable.name);
         }
+    }
+
+    #[test]
+    fn lists_are_read_by_their_count() {
+        let given = [("TAGS_COUNT", "3"), ("TAGS_0", " a "), ("TAGS_2", "c d"), ("TAGS_3", "no")];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = Environment::from_variables(given).unwrap();
+        assert_eq!(environment.list("TAGS").unwrap(), ["a", "c d"]);
+        assert_eq!(environment.list("ANNOTATIONS").unwrap(), [""; 0]);
+        let given = [("TAGS_COUNT".to_owned(), "x".to_owned())];
+        assert!(Environment::from_variables(given).unwrap().list("TAGS").is_err());
     }
 
     #[test]

@@ -3,11 +3,17 @@
 //! Invariant: past [`Config`] no raw string is a name, a tag, a size or a secret.
 //! Must not know: daemons and registries; nothing here talks to anybody.
 
+mod annotations;
+mod auth;
 mod build;
 mod certificates;
 mod credentials;
+mod docker_config;
 mod environment;
 mod names;
+mod options;
+mod platforms;
+mod source;
 mod tags;
 mod values;
 
@@ -19,13 +25,16 @@ use rustls::pki_types::CertificateDer;
 pub use self::build::Build;
 pub use self::credentials::{Credentials, CredentialsOrigin};
 pub use self::names::{ImageName, RegistryAddress};
+pub use self::options::{Compression, IfTagExists, Mode, Options};
+pub use self::platforms::Platform;
+pub use self::source::{ImageSource, PathKind};
 pub use self::tags::Tag;
 
 pub(crate) use self::environment::Environment;
 pub(crate) use self::names::is_loopback_host;
 
+use self::auth::Auth;
 use crate::error::{Error, Problem};
-use crate::secret::Secret;
 use crate::source::Endpoint;
 
 /// Everything a push needs to know.
@@ -35,6 +44,12 @@ pub struct Config {
     pub image: ImageName,
     /// The tags of `TAGS`; empty if it was not given.
     pub tags: Vec<Tag>,
+    /// `SOURCE`: where the image is read from.
+    pub source: ImageSource,
+    /// `SOURCE_IMAGE`: which image of the source; none if it is to be found by its name.
+    pub source_image: Option<String>,
+    /// `PLATFORMS`; empty if all that there are are wanted.
+    pub platforms: Vec<Platform>,
     /// Where to push to.
     pub registry: RegistryAddress,
     /// First part of the path in the registry.
@@ -49,12 +64,20 @@ pub struct Config {
     pub docker: DockerHosts,
     /// How to send.
     pub transfer: Transfer,
+    /// How the push goes about it.
+    pub options: Options,
     /// Directory for the layers on their way.
     pub spool_parent: PathBuf,
+    /// `OUTPUT_FILE`: where the result goes as JSON.
+    pub output_file: Option<PathBuf>,
+    /// The folder that the pipes of a pipeline share.
+    pub shared_storage: Option<PathBuf>,
     /// The file that passes variables to later steps.
     pub variables_path: Option<PathBuf>,
     /// Which build this is.
     pub build: Build,
+    /// What the reader of the log should know about the variables.
+    pub notes: Vec<String>,
 }
 
 /// The variables that lead to the Docker daemon.
@@ -121,50 +144,54 @@ impl Config {
     }
 
     fn judge(given: &Environment) -> Result<Self, Error> {
-        let mut problems = Problems::default();
+        let (mut problems, mut notes) = (Problems::default(), Vec::new());
         let registry = given.registry.as_deref().unwrap_or(BITBUCKET_REGISTRY);
-        let registry = problems.take("REGISTRY", RegistryAddress::parse(registry));
+        let registry = problems.take("REGISTRY", RegistryAddress::parse(registry.trim()));
         let workspace = problems.take("WORKSPACE", workspace(given));
         let target = registry.as_ref().zip(workspace.as_ref());
         let target = target.map(|(registry, workspace)| format!("{registry}/{workspace}"));
         let image = problems.take("IMAGE_NAME", image(given, target.as_deref()));
         let tags = problems.take_all("TAGS", tags(given));
-        let forced = problems.take("AUTH", auth(given));
-        let credentials = credentials(given, &mut problems);
-        if let Some(credentials) = &credentials
-            && let Some(registry) = &registry
-            && forced == Some(Auth::Auto)
-        {
-            problems.add(refuse_foreign_token(credentials, registry));
-        }
-        if forced == Some(Auth::Basic) && credentials.is_none() {
-            problems.add(Some(("AUTH", "is basic, but there are no USERNAME and PASSWORD".into())));
-        }
-        problems.take("SOURCE", source(given));
+        let auth = problems.take("AUTH", Auth::parse(given.auth.as_deref()));
+        let credentials = auth.and_then(|auth| {
+            auth::choose(given, auth, registry.as_ref(), &mut problems, &mut notes)
+        });
+        let source = problems.take("SOURCE", source::parse(given.source.as_deref()));
+        let source_image =
+            problems.take("SOURCE_IMAGE", source::parse_image(given.source_image.as_deref()));
+        let platforms = problems.take_all("PLATFORMS", platforms::parse(given));
+        problems.take("OUTPUT_FILE", options::output_file(given.output_file.as_deref()));
         let insecure = problems.take("INSECURE", values::boolean(given.insecure.as_deref()));
         let certificates = problems.take("CA_CERT", certificates::parse(given.ca_cert.as_deref()));
         let docker = problems.take("DOCKER_HOST", docker(given));
         let transfer = transfer(given, &mut problems);
+        let build = Build::new(given);
+        let options = Options::judge(given, &build, workspace.as_deref(), &mut problems);
         problems.take("DEBUG", values::boolean(given.debug.as_deref()));
-        if let (Some(workspace), Some(image)) = (&workspace, &image) {
-            problems.add(refuse_long_path(workspace, &image.name));
-        }
+        problems.add(refuse_long_path(workspace.as_deref(), image.as_ref()));
+        let path = |path: &Option<String>| path.as_ref().map(PathBuf::from);
 
         // Each value is missing only if its problem was noted, so the last arm is reached only
         // with a list that is not empty.
-        match (image, tags, registry, workspace, insecure, certificates, docker, transfer) {
+        let source = source.zip(source_image).zip(platforms);
+        let target = registry.zip(workspace);
+        match (image, tags, source, target, insecure, certificates, docker, transfer, options) {
             (
                 Some(image),
                 Some(tags),
-                Some(registry),
-                Some(workspace),
+                Some(((source, source_image), platforms)),
+                Some((registry, workspace)),
                 Some(insecure),
                 Some(certificates),
                 Some(docker),
                 Some(transfer),
+                Some(options),
             ) if problems.0.is_empty() => Ok(Self {
                 image,
                 tags,
+                source,
+                source_image,
+                platforms,
                 registry,
                 workspace,
                 credentials,
@@ -172,9 +199,13 @@ impl Config {
                 certificates,
                 docker,
                 transfer,
+                options,
                 spool_parent: given.tmpdir.as_deref().unwrap_or("/tmp").into(),
-                variables_path: given.bitbucket_pipelines_variables_path.as_ref().map(Into::into),
-                build: Build::new(given),
+                output_file: path(&given.output_file),
+                shared_storage: path(&given.bitbucket_pipe_shared_storage_dir),
+                variables_path: path(&given.bitbucket_pipelines_variables_path),
+                build,
+                notes,
             }),
             _ => Err(Error::Variables(problems.0)),
         }
@@ -200,17 +231,16 @@ impl Problems {
         None
     }
 
+    /// Whether nothing was found wrong with these variables.
+    fn is_silent_on(&self, variables: &[&str]) -> bool {
+        !self.0.iter().any(|problem| variables.contains(&problem.variable.as_str()))
+    }
+
     fn add(&mut self, problem: Option<(&str, String)>) {
         if let Some((variable, message)) = problem {
             self.0.push(Problem { variable: variable.to_owned(), message });
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Auth {
-    Auto,
-    Basic,
 }
 
 fn workspace(given: &Environment) -> Result<String, String> {
@@ -230,7 +260,8 @@ fn image(given: &Environment, target: Option<&str>) -> Result<ImageName, String>
 
 fn tags(given: &Environment) -> Result<Vec<Tag>, Vec<String>> {
     let mut tags = tags::parse_text(given.tags.as_deref().unwrap_or_default())?;
-    for tag in tags::parse_list(&given.tag_list)? {
+    let list = given.list("TAGS").map_err(|problem| vec![problem])?;
+    for tag in tags::parse_list(&list)? {
         if !tags.contains(&tag) {
             tags.push(tag);
         }
@@ -238,70 +269,12 @@ fn tags(given: &Environment) -> Result<Vec<Tag>, Vec<String>> {
     Ok(tags)
 }
 
-fn auth(given: &Environment) -> Result<Auth, String> {
-    match given.auth.as_deref() {
-        None | Some("auto") => Ok(Auth::Auto),
-        Some("basic") => Ok(Auth::Basic),
-        Some(other) => Err(format!("{other:?} is not supported yet; use auto or basic")),
-    }
-}
-
-fn source(given: &Environment) -> Result<(), String> {
-    match given.source.as_deref() {
-        None | Some("daemon") => Ok(()),
-        Some(other) => Err(format!("{other:?} is not supported yet; use daemon")),
-    }
-}
-
-/// `USERNAME` and `PASSWORD` win over the pair of the step; half a pair is a problem.
-fn credentials(given: &Environment, problems: &mut Problems) -> Option<Credentials> {
-    let step = (&given.bitbucket_packages_username, &given.bitbucket_packages_token);
-    let explicit = (&given.username, &given.password);
-    let (pair, origin) = match explicit {
-        (None, None) => (step, CredentialsOrigin::Step),
-        _ => (explicit, CredentialsOrigin::Explicit),
-    };
-    let (username_variable, password_variable) = origin.variables();
-    match pair {
-        (Some(username), Some(password)) => Some(Credentials {
-            username: username.clone(),
-            password: Secret::new(password.clone()),
-            origin,
-        }),
-        (None, None) => None,
-        (Some(_), None) => {
-            let message = format!("is needed: {username_variable} is set");
-            problems.add(Some((password_variable, message)));
-            None
-        }
-        (None, Some(_)) => {
-            let message = format!("is needed: {password_variable} is set");
-            problems.add(Some((username_variable, message)));
-            None
-        }
-    }
-}
-
-fn refuse_foreign_token(
-    credentials: &Credentials,
-    registry: &RegistryAddress,
+fn refuse_long_path(
+    workspace: Option<&str>,
+    image: Option<&ImageName>,
 ) -> Option<(&'static str, String)> {
-    let atlassian = credentials::looks_like_atlassian(credentials.password.expose());
-    if registry.is_bitbucket() || !atlassian {
-        return None;
-    }
-    let (_, variable) = credentials.origin.variables();
-    let message = format!(
-        "looks like a token of Atlassian, and {registry} is not Bitbucket's registry, so it is not \
-         sent there. Set USERNAME and PASSWORD to credentials of {registry} (for Standpipe: a \
-         pipeline token of the repository), or AUTH=basic if {registry} really takes this one"
-    );
-    Some((variable, message))
-}
-
-fn refuse_long_path(workspace: &str, name: &str) -> Option<(&'static str, String)> {
     // The limit that clients keep for <name> (distribution-spec, "Pulling manifests").
-    let length = workspace.len() + 1 + name.len();
+    let length = workspace?.len() + 1 + image?.name.len();
     (length > 255).then(|| {
         ("IMAGE_NAME", format!("with the workspace has {length} characters; 255 are allowed"))
     })

@@ -57,6 +57,17 @@ impl RegistryAddress {
         if text.contains('/') {
             return Err(format!("{text:?} has a path; write only HOST or HOST:PORT"));
         }
+        // The URL parser drops line ends and rewrites escapes and other alphabets; the reference and
+        // the variables for later steps would have them as they were typed.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || ".-_:[]".contains(c);
+        if let Some(other) = text.chars().find(|c| !is_plain(*c)) {
+            return Err(format!(
+                "{text:?} has {other:?}; write HOST or HOST:PORT in plain letters (xn--… for others)"
+            ));
+        }
+        if text.ends_with(':') {
+            return Err(format!("{text:?} ends where a port is expected"));
+        }
         let url = reqwest::Url::parse(&format!("http://{text}/"))
             .map_err(|error| format!("{text:?} is not HOST or HOST:PORT: {error}"))?;
         let plain = url.query().is_none() && url.fragment().is_none() && url.path() == "/";
@@ -109,7 +120,7 @@ pub(super) fn check_workspace(text: &str) -> Result<(), String> {
 
 /// The `<name>` grammar of the distribution-spec ("Pulling manifests"): components of lower
 /// case letters and digits, joined inside by `.`, `_`, `__` or any number of `-`.
-fn check_path(text: &str) -> Result<(), String> {
+pub(super) fn check_path(text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err("the name is empty".to_owned());
     }
@@ -187,13 +198,20 @@ mod tests {
 
     #[test]
     fn a_registry_is_a_host_and_perhaps_a_port() {
-        for wrong in ["https://a", "u:p@a", "a/b", "a b", "a:99999", "", "a?b", "a#b"] {
+        for wrong in ["https://a", "u:p@a", "a/b", "a b", "a:99999", "", "a?b", "a#b", "a:"] {
             assert!(RegistryAddress::parse(wrong).is_err(), "{wrong}");
         }
         assert_eq!(
             RegistryAddress::parse("Reg.Example:5000").unwrap().as_str(),
             "reg.example:5000"
         );
+    }
+
+    #[test]
+    fn a_registry_that_a_url_would_rewrite_is_refused() {
+        for wrong in ["a\tb", "a\nIMAGE_TAGS=x", "ä.example", "a%62c", "a=b", "a\\b", "a*b"] {
+            assert!(RegistryAddress::parse(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! Invariant: a [`Tag`] can stand in a URL path and in a reference as it is.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
+
 /// A tag, `[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}` (distribution-spec, "Pulling manifests").
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
 pub struct Tag(String);
 
 impl Tag {
@@ -56,18 +58,9 @@ pub(crate) fn parse_text(text: &str) -> Result<Vec<Tag>, Vec<String>> {
     collect(words.filter(|word| !word.is_empty()))
 }
 
-/// The tags of a list, given as `COUNT`, `0`, `1`, … Elements are not split again: whoever
-/// writes a list says where one value ends.
-pub(crate) fn parse_list(list: &BTreeMap<String, String>) -> Result<Vec<Tag>, Vec<String>> {
-    let Some(count) = list.get("COUNT") else {
-        return Ok(Vec::new());
-    };
-    let count: usize = match count.trim().parse() {
-        Ok(count) if count <= MOST => count,
-        _ => return Err(vec![format!("TAGS_COUNT is {count:?}; it must be 0 to {MOST}")]),
-    };
-    let elements = (0..count).filter_map(|index| list.get(&index.to_string()));
-    collect(elements.map(|element| element.trim()).filter(|element| !element.is_empty()))
+/// The tags of a list. Elements are not split again.
+pub(crate) fn parse_list(list: &[&str]) -> Result<Vec<Tag>, Vec<String>> {
+    collect(list.iter().copied())
 }
 
 fn collect<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<Tag>, Vec<String>> {
@@ -82,9 +75,6 @@ fn collect<'a>(words: impl Iterator<Item = &'a str>) -> Result<Vec<Tag>, Vec<Str
     }
     if problems.is_empty() { Ok(tags) } else { Err(problems) }
 }
-
-/// More tags than this in one push is a mistake in a template.
-const MOST: usize = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -109,13 +99,9 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_by_its_count_and_never_split() {
-        let list = [("COUNT", "2"), ("0", "a"), ("1", "b"), ("2", "c")];
-        let list = list.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert_eq!(names(&parse_list(&list.clone().into()).unwrap()), ["a", "b"]);
-        let spaced = [("COUNT", "1"), ("0", "a b")];
-        let spaced = spaced.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        assert!(parse_list(&spaced.into()).is_err());
+    fn an_element_of_a_list_is_never_split() {
+        assert_eq!(names(&parse_list(&["a", "b", "a"]).unwrap()), ["a", "b"]);
+        assert!(parse_list(&["a b"]).is_err());
     }
 
     proptest! {

@@ -4,24 +4,22 @@
 //! Paths carry no API version: every daemon serves its own, while an old version in the path
 //! is refused by new daemons.
 //! Invariant: the export is read as a stream, once; at most a few pieces of it are in memory.
-//! Must not know: what is inside the export (`archive`), nor why an image is wanted (`resolve`).
+//! Must not know: what is inside the export (`stream`), nor why an image is wanted (`resolve`).
 
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-use super::archive::{self, Export};
-use super::{Endpoint, Selected};
+use super::files::{Files, Reading};
+use super::{Endpoint, Fault, Local, stream};
 use crate::config::DockerHosts;
 use crate::error::{Error, Failure};
 use crate::image::Digest;
 use crate::progress::Progress;
-use crate::spool::Spool;
 
 /// A daemon that answered.
 #[derive(Debug)]
@@ -43,6 +41,9 @@ pub(super) struct Inspected {
     pub(super) architecture: String,
     #[serde(default)]
     pub(super) os: String,
+    /// Which manifest or index the image is; only the containerd store says it.
+    #[serde(default)]
+    pub(super) descriptor: Option<serde::de::IgnoredAny>,
     #[serde(default, rename = "RootFS")]
     pub(super) root: RootFileSystem,
 }
@@ -128,14 +129,16 @@ impl Daemon {
     /// Reads the export of an image into the spool.
     pub(super) async fn export(
         &self,
-        image: &Selected,
-        spool: &Arc<Spool>,
-        progress: &Progress,
-    ) -> Result<Export, Error> {
+        image: &Local,
+        name: &str,
+        reading: &Reading,
+    ) -> Result<Files, Error> {
         let raw: Vec<Digest> = image.diff_ids.iter().filter_map(|id| Digest::parse(id)).collect();
         if raw.len() != image.diff_ids.len() {
             return Err(self.odd("names a layer that is not sha256"));
         }
+        // What the containerd store has keeps its digest, raw layers too.
+        let raw = if image.is_stored { Vec::new() } else { raw };
         // By ID, not by name: the name may move, and without a tag it would mean every tag.
         let url = self.url(&["images", &image.id, "get"]);
         let request = self.http.get(url).send();
@@ -145,18 +148,18 @@ impl Daemon {
         let response = self.checked(response.map_err(|error| self.lost(&error))?).await?;
         let (pieces, received) = mpsc::channel(PIECES);
         let reader = tokio::task::spawn_blocking({
-            let spool = Arc::clone(spool);
-            move || archive::read(Pieces { received, current: Bytes::new() }, &spool, &raw)
+            let reading = reading.clone();
+            move || stream::read(Pieces { received, current: Bytes::new() }, &raw, &reading)
         });
-        let sent = self.pump(response, &pieces, progress).await;
+        let sent = self.pump(response, &pieces, &reading.progress).await;
         drop(pieces);
-        let export = reader.await.map_err(|error| {
+        let files = reader.await.map_err(|error| {
             Error::Unexpected(Failure::new(format!("reading the image stopped: {error}")))
         })?;
         // When the reader gave up, the pump only saw that nobody listens any more.
-        let export = export?;
+        let files = files.map_err(|error| Fault::from(error).about(&super::export_of(name)))?;
         sent?;
-        Ok(export)
+        Ok(files)
     }
 
     /// Passes the body on until it ends or the reader has enough.
@@ -197,7 +200,15 @@ impl Daemon {
         request.await.map_err(|error| self.lost(&error))
     }
 
-    async fn checked(&self, response: Response) -> Result<Response, Error> {
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) async fn checked(&self, response: Response) -> Result<Response, Error> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -218,7 +229,7 @@ impl Daemon {
         serde_json::from_slice(&body).map_err(|error| self.odd(&format!("answers oddly: {error}")))
     }
 
-    fn url(&self, path: &[&str]) -> Url {
+    pub(super) fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         // Fails only for URLs without a host, and `base` has one.
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -227,11 +238,11 @@ impl Daemon {
         url
     }
 
-    fn odd(&self, what: &str) -> Error {
+    pub(super) fn odd(&self, what: &str) -> Error {
         Error::Source(Failure::new(format!("the Docker daemon at {} {what}", self.endpoint)))
     }
 
-    fn lost(&self, error: &reqwest::Error) -> Error {
+    pub(super) fn lost(&self, error: &reqwest::Error) -> Error {
         self.odd(&format!("was lost: {}", describe(error)))
     }
 }

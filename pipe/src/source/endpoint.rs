@@ -34,14 +34,19 @@ impl Endpoint {
         let Some(("tcp" | "http", rest)) = text.split_once("://") else {
             return Err(format!("{text:?} is not supported; use tcp://HOST:PORT or unix:///PATH"));
         };
-        let url = reqwest::Url::parse(&format!("http://{rest}"))
-            .map_err(|error| format!("{text:?} is not tcp://HOST:PORT: {error}"))?;
+        // The URL parser drops the usual port of a scheme, however it is spelt; it was meant all the
+        // same, and no two schemes have the same one.
+        let read = |scheme: &str| reqwest::Url::parse(&format!("{scheme}://{rest}"));
+        let [plain, other] = [read("http"), read("https")];
+        let url = plain.map_err(|error| format!("{text:?} is not tcp://HOST:PORT: {error}"))?;
+        let port = url.port().or_else(|| other.ok()?.port()).unwrap_or(PORT);
+        let bare = url.path() == "/"
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.query().is_none()
+            && url.fragment().is_none();
         match url.host_str() {
-            Some(host) if url.path() == "/" && url.username().is_empty() => {
-                // The URL parser drops :80 as the usual port of http; it was meant all the same.
-                let port = if rest.trim_end_matches('/').ends_with(":80") { 80 } else { PORT };
-                Ok(Self::Tcp { host: host.to_owned(), port: url.port().unwrap_or(port) })
-            }
+            Some(host) if bare => Ok(Self::Tcp { host: host.to_owned(), port }),
             _ => Err(format!("{text:?} is not tcp://HOST:PORT")),
         }
     }
@@ -110,10 +115,15 @@ mod tests {
     fn docker_host_is_a_tcp_address_or_a_socket() {
         assert_eq!(Endpoint::parse("tcp://a:1234"), Ok(tcp("a", 1234)));
         assert_eq!(Endpoint::parse("tcp://a"), Ok(tcp("a", 2375)));
-        assert_eq!(Endpoint::parse("tcp://a:80"), Ok(tcp("a", 80)));
+        for (text, port) in [("tcp://a:80", 80), ("tcp://a:080/", 80), ("tcp://a:443", 443)] {
+            assert_eq!(Endpoint::parse(text), Ok(tcp("a", port)), "{text}");
+        }
         assert_eq!(Endpoint::parse("tcp://[::1]:9"), Ok(tcp("[::1]", 9)));
         assert_eq!(Endpoint::parse("unix:///run/d.sock"), Ok(Endpoint::Unix("/run/d.sock".into())));
         for wrong in ["a:1234", "ssh://a", "https://a:2376", "tcp://", "tcp://a/b", "unix://"] {
+            assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["tcp://ann@a", "tcp://:pw@a", "tcp://a?b=:80", "tcp://a#:80"] {
             assert!(Endpoint::parse(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,25 +1,27 @@
 //! A Docker daemon with the few endpoints that a push needs.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
-use crate::image::Image;
+use crate::image::{Image, Layout};
 
 /// A running daemon; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     /// The value for `DOCKER_HOST`.
     pub(crate) host: String,
+    /// What was asked for that changes something: method, path and query, login.
+    calls: Arc<Mutex<Vec<String>>>,
     server: JoinHandle<()>,
 }
 
@@ -32,12 +34,15 @@ pub(crate) struct Faults {
     pub(crate) hang: bool,
     /// The size that the daemon claims the image has.
     pub(crate) claimed_size: Option<u64>,
+    /// Why the daemon cannot push.
+    pub(crate) refuse_push: Option<&'static str>,
 }
 
 #[derive(Debug)]
 struct Store {
     images: Vec<Image>,
     faults: Faults,
+    calls: Arc<Mutex<Vec<String>>>,
 }
 
 impl Daemon {
@@ -48,17 +53,24 @@ impl Daemon {
     pub(crate) async fn with_faults(images: Vec<Image>, faults: Faults) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = format!("tcp://{}", listener.local_addr().unwrap());
-        let router = router(images, faults);
+        let calls = Arc::default();
+        let router = router(images, faults, &calls);
         let server = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-        Self { host, server }
+        Self { host, calls, server }
     }
 
     pub(crate) fn on_socket(images: Vec<Image>, path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let host = format!("unix://{}", path.display());
-        let router = router(images, Faults::default());
+        let calls = Arc::default();
+        let router = router(images, Faults::default(), &calls);
         let server = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-        Self { host, server }
+        Self { host, calls, server }
+    }
+
+    /// What was asked for that changes something.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.calls.lock().unwrap().clone()
     }
 }
 
@@ -68,12 +80,44 @@ impl Drop for Daemon {
     }
 }
 
-fn router(images: Vec<Image>, faults: Faults) -> Router {
-    Router::new().fallback(answer).with_state(Arc::new(Store { images, faults }))
+fn router(images: Vec<Image>, faults: Faults, calls: &Arc<Mutex<Vec<String>>>) -> Router {
+    let calls = Arc::clone(calls);
+    Router::new().fallback(answer).with_state(Arc::new(Store { images, faults, calls }))
+}
+
+/// `tag`, `push` and the removal of a name.
+fn change(store: &Store, request: &Request) -> Response {
+    let login = request.headers().get("x-registry-auth");
+    let login = login.map(|login| login.to_str().unwrap().to_owned()).unwrap_or_default();
+    let call = format!("{} {} {login}", request.method(), request.uri());
+    store.calls.lock().unwrap().push(call.trim_end().to_owned());
+    let path = request.uri().path();
+    if path.ends_with("/tag") {
+        return StatusCode::CREATED.into_response();
+    }
+    if request.method() == Method::DELETE {
+        return "[]".into_response();
+    }
+    let mut lines = vec![json!({"status": "The push refers to repository [somewhere]"})];
+    for (id, status) in [("aaaaaaaaaaaa", "Pushed"), ("bbbbbbbbbbbb", "Layer already exists")] {
+        lines.push(json!({"status": "Preparing", "id": id, "progressDetail": {}}));
+        lines.push(json!({"status": status, "id": id, "progressDetail": {}}));
+    }
+    lines.push(match store.faults.refuse_push {
+        Some(reason) => json!({"errorDetail": {"message": reason}, "error": reason}),
+        None => {
+            let digest = crate::image::digest(b"what the daemon pushed");
+            json!({"progressDetail": {}, "aux": {"Tag": "1", "Digest": digest, "Size": 1}})
+        }
+    });
+    lines.iter().map(|line| format!("{line}\r\n")).collect::<String>().into_response()
 }
 
 async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
+    if request.method() != Method::GET {
+        return change(&store, &request);
+    }
     if path == "/_ping" {
         return "OK".into_response();
     }
@@ -100,12 +144,14 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         };
         let size: usize = image.layers.iter().map(Vec::len).sum();
         let size = store.faults.claimed_size.unwrap_or(size as u64);
-        return json!({
+        let mut inspected = json!({
             "Id": image.id(), "RepoTags": image.names, "Size": size, "Os": "linux",
             "Architecture": "amd64", "RootFS": {"Type": "layers", "Layers": image.diff_ids()},
-        })
-        .to_string()
-        .into_response();
+        });
+        if image.layout == Layout::Containerd {
+            inspected["Descriptor"] = json!({"digest": image.id()});
+        }
+        return inspected.to_string().into_response();
     }
     match rest.strip_suffix("/get").and_then(find) {
         Some(image) => export(image.export(), store.faults),

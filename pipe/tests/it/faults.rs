@@ -34,6 +34,8 @@ pub(crate) struct Faults {
     pub(crate) token_uses: Option<usize>,
     /// Bodies of blobs are read this far and then no further, once.
     pub(crate) stall_after: Option<usize>,
+    /// Every blob can be mounted from this repository.
+    pub(crate) mountable: Option<&'static str>,
     /// What the token server answers instead of a token.
     pub(crate) token_answer: Option<String>,
 }

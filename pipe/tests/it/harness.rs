@@ -1,6 +1,7 @@
 //! Runs the pipe as Bitbucket does: nothing but variables, no terminal.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use crate::registry::Registry;
 pub(crate) struct Step {
     variables: BTreeMap<String, String>,
     temporary: TempDir,
+    files: TempDir,
 }
 
 /// What a run left behind.
@@ -32,7 +34,11 @@ impl Step {
 
     /// A step that knows only its workspace and the name of the image.
     pub(crate) fn bare() -> Self {
-        let step = Self { variables: BTreeMap::new(), temporary: TempDir::new().unwrap() };
+        let step = Self {
+            variables: BTreeMap::new(),
+            temporary: TempDir::new().unwrap(),
+            files: TempDir::new().unwrap(),
+        };
         let place = step.temporary.path().to_str().unwrap().to_owned();
         step.set("TMPDIR", &place)
             .set("BITBUCKET_WORKSPACE", "acme")
@@ -51,10 +57,32 @@ impl Step {
         self
     }
 
+    /// A step that reads no daemon.
+    pub(crate) fn without_daemon(registry: &Registry) -> Self {
+        Self::bare().set("REGISTRY", &registry.address)
+    }
+
+    /// Puts a file into the folder in which the step runs.
+    pub(crate) fn file(self, name: &str, content: &[u8]) -> Self {
+        std::fs::write(self.files.path().join(name), content).unwrap();
+        self
+    }
+
+    /// Where layers are kept while they are sent.
+    pub(crate) fn spool(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// A folder of this step alone, in which it runs.
+    pub(crate) fn folder(&self) -> &Path {
+        self.files.path()
+    }
+
     pub(crate) fn spawn(&self) -> Child {
         Command::new(env!("CARGO_BIN_EXE_standpipe-pipe"))
             .env_clear()
             .envs(&self.variables)
+            .current_dir(&self.files)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -87,6 +115,13 @@ impl Step {
         assert!(!outcome.log.contains('\r'));
         assert_eq!(self.spooled(), 0, "the spool was left behind");
         outcome
+    }
+
+    /// Bytes of the files that lie in the spool now.
+    pub(crate) fn spooled_bytes(&self) -> u64 {
+        let spools = std::fs::read_dir(self.temporary.path()).unwrap().flatten();
+        let files = spools.flat_map(|spool| std::fs::read_dir(spool.path()).into_iter().flatten());
+        files.flatten().filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
     }
 
     /// How many entries the directory for layers has.

@@ -12,8 +12,23 @@ pub(crate) enum Layout {
     Legacy,
     /// Engines from 25, with the classic store: raw layers named by their diffID.
     Oci,
+    /// The same from an engine that writes its layout wrong.
+    Faulty(Fault),
     /// The containerd store: layers as they were pulled or built.
     Containerd,
+}
+
+/// What engines before 25.0.1 wrote wrong into the OCI part of their exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The index names nothing.
+    Empty,
+    /// The manifest has no layers.
+    NoLayers,
+    /// The sizes of layers are wrong.
+    WrongSizes,
+    /// The layers are named in another order.
+    WrongOrder,
 }
 
 /// A local image.
@@ -24,6 +39,8 @@ pub(crate) struct Image {
     /// Raw layers, bottom first.
     pub(crate) layers: Vec<Vec<u8>>,
     pub(crate) config: Vec<u8>,
+    /// An export that is none of the above, and the ID of what is in it.
+    pub(crate) given: Option<(String, Vec<u8>)>,
 }
 
 impl Image {
@@ -35,7 +52,8 @@ impl Image {
             r#"{{"architecture":"amd64",  "os":"linux","config":{{"Cmd":["/app"]}},"rootfs":{{"type":"layers","diff_ids":{}}}}}"#,
             json!(diff_ids)
         );
-        Self { names: vec![name.to_owned()], layout, layers, config: config.into_bytes() }
+        let (names, config) = (vec![name.to_owned()], config.into_bytes());
+        Self { names, layout, layers, config, given: None }
     }
 
     pub(crate) fn diff_ids(&self) -> Vec<String> {
@@ -43,9 +61,10 @@ impl Image {
     }
 
     pub(crate) fn id(&self) -> String {
-        match self.layout {
-            Layout::Legacy | Layout::Oci => digest(&self.config),
-            Layout::Containerd => digest(&self.manifest()),
+        match (self.layout, &self.given) {
+            (_, Some((id, _))) => id.clone(),
+            (Layout::Containerd, None) => digest(&self.manifest()),
+            _ => digest(&self.config),
         }
     }
 
@@ -81,11 +100,46 @@ impl Image {
     }
 
     pub(crate) fn export(&self) -> Vec<u8> {
-        match self.layout {
-            Layout::Legacy => self.export_legacy(),
-            Layout::Oci => self.export_layout(&self.layers, &[]),
-            Layout::Containerd => self.export_layout(&self.stored(), &[self.manifest()]),
+        let docker = "application/vnd.docker.distribution.manifest.v2+json";
+        let oci = "application/vnd.oci.image.manifest.v1+json";
+        match (self.layout, &self.given) {
+            (_, Some((_, tar))) => tar.clone(),
+            (Layout::Legacy, _) => self.export_legacy(),
+            (Layout::Oci, _) => self.export_layout(&self.layers, oci, &self.raw_manifest(None)),
+            (Layout::Faulty(fault), _) => {
+                self.export_layout(&self.layers, oci, &self.raw_manifest(Some(fault)))
+            }
+            (Layout::Containerd, _) => self.export_layout(&self.stored(), docker, &self.manifest()),
         }
+    }
+
+    /// The manifest that an engine with the classic store writes for its export.
+    fn raw_manifest(&self, fault: Option<Fault>) -> Vec<u8> {
+        let mut layers: Vec<Value> = self
+            .layers
+            .iter()
+            .map(|layer| {
+                let size = if fault == Some(Fault::WrongSizes) { 7 } else { layer.len() };
+                let kind = "application/vnd.oci.image.layer.v1.tar";
+                json!({"mediaType": kind, "digest": digest(layer), "size": size})
+            })
+            .collect();
+        match fault {
+            Some(Fault::NoLayers) => layers.clear(),
+            Some(Fault::WrongOrder) => layers.reverse(),
+            _ => {}
+        }
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": {
+                "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": digest(&self.config),
+                "size": self.config.len(),
+            },
+            "layers": layers,
+        });
+        manifest.to_string().into_bytes()
     }
 
     /// Folders named by made-up IDs; a repeated layer is a link, which may come first.
@@ -115,8 +169,9 @@ impl Image {
         tar.finish()
     }
 
-    fn export_layout(&self, layers: &[Vec<u8>], manifests: &[Vec<u8>]) -> Vec<u8> {
-        let blobs: Vec<&Vec<u8>> = layers.iter().chain([&self.config]).chain(manifests).collect();
+    fn export_layout(&self, layers: &[Vec<u8>], kind: &str, manifest: &[u8]) -> Vec<u8> {
+        let manifest = manifest.to_vec();
+        let blobs: Vec<&Vec<u8>> = layers.iter().chain([&self.config, &manifest]).collect();
         let mut named: Vec<(String, &Vec<u8>)> =
             blobs.iter().map(|blob| (format!("blobs/sha256/{}", hex(blob)), *blob)).collect();
         named.sort();
@@ -127,8 +182,15 @@ impl Image {
         for (name, blob) in &named {
             tar.file(name, blob);
         }
-        // As wrong as that of engine 25.0.0: nobody may rely on it.
-        tar.file("index.json", br#"{"schemaVersion":2,"manifests":[]}"#);
+        let mut manifests = vec![json!({
+            "mediaType": kind, "digest": digest(&manifest), "size": manifest.len(),
+            "annotations": {"org.opencontainers.image.ref.name": "latest"},
+        })];
+        if self.layout == Layout::Faulty(Fault::Empty) {
+            manifests.clear();
+        }
+        let index = json!({"schemaVersion": 2, "manifests": manifests});
+        tar.file("index.json", index.to_string().as_bytes());
         let config = format!("blobs/sha256/{}", hex(&self.config));
         let paths: Vec<String> =
             layers.iter().map(|layer| format!("blobs/sha256/{}", hex(layer))).collect();
@@ -138,18 +200,21 @@ impl Image {
     }
 
     fn list(&self, config: &str, layers: &[String]) -> Vec<u8> {
-        json!([{"Config": config, "RepoTags": null, "Layers": layers}]).to_string().into_bytes()
+        json!([{"Config": config, "RepoTags": self.names, "Layers": layers}])
+            .to_string()
+            .into_bytes()
     }
 }
 
-struct Tar(tar::Builder<Vec<u8>>);
+/// A tar that is being written.
+pub(crate) struct Tar(tar::Builder<Vec<u8>>);
 
 impl Tar {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tar::Builder::new(Vec::new()))
     }
 
-    fn file(&mut self, name: &str, content: &[u8]) {
+    pub(crate) fn file(&mut self, name: &str, content: &[u8]) {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
@@ -163,14 +228,14 @@ impl Tar {
         self.0.append_data(&mut header, name, std::io::empty()).unwrap();
     }
 
-    fn link(&mut self, name: &str, target: &str) {
+    pub(crate) fn link(&mut self, name: &str, target: &str) {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
         self.0.append_link(&mut header, name, target).unwrap();
     }
 
-    fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.0.into_inner().unwrap()
     }
 }

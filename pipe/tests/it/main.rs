@@ -8,13 +8,19 @@
 
 mod cli;
 mod daemon;
+mod damage;
 mod failures;
 mod faults;
 mod harness;
+mod hostile;
 mod image;
+mod layout;
 mod pipe_yml;
+mod platforms;
 mod push;
 mod readme;
 mod registry;
 mod resume;
 mod security;
+mod situations;
+mod sources;

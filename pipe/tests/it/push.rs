@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::daemon::Daemon;
 use crate::harness::Step;
-use crate::image::{Image, Layout, digest, noise};
+use crate::image::{Fault, Image, Layout, digest, noise};
 use crate::registry::{Login, Registry};
 
 /// The manifest behind a tag: its media type, its bytes, and the same parsed.
@@ -39,7 +39,9 @@ fn two_layers(layout: Layout) -> Image {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_of_either_raw_layout_arrives_whole_and_equal() {
     let mut digests = Vec::new();
-    for layout in [Layout::Legacy, Layout::Oci] {
+    let faults = [Fault::Empty, Fault::NoLayers, Fault::WrongSizes, Fault::WrongOrder];
+    let layouts = [Layout::Legacy, Layout::Oci].into_iter().chain(faults.map(Layout::Faulty));
+    for layout in layouts {
         let image = two_layers(layout);
         let daemon = Daemon::start(vec![image.clone()]).await;
         let registry = Registry::start(Login::Bearer).await;
@@ -52,7 +54,8 @@ async fn an_image_of_either_raw_layout_arrives_whole_and_equal() {
         assert_pulls(&registry, "latest", &image);
         digests.push(digest(&bytes));
     }
-    assert_eq!(digests[0], digests[1], "the layout of the export must not show");
+    digests.dedup();
+    assert_eq!(digests.len(), 1, "the layout of the export must not show");
 }
 
 #[tokio::test(flavor = "multi_thread")]

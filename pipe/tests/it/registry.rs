@@ -140,7 +140,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let start = kinds.iter().find_map(|kind| seen.path.find(kind)).unwrap_or_default();
     let path = seen.path[start..].trim_start_matches('/').to_owned();
     match path.split_once('/') {
-        Some(("blobs", "uploads/")) => open(&shared, &faults),
+        Some(("blobs", "uploads/")) => {
+            mounted(&seen, &faults).unwrap_or_else(|| open(&shared, &faults))
+        }
         Some(("blobs", rest)) => match rest.strip_prefix("uploads/") {
             Some(id) => upload(&shared, id, &seen, body).await,
             None => blob(&shared, rest),
@@ -230,6 +232,15 @@ fn blob(shared: &Shared, digest: &str) -> Response {
     }
 }
 
+/// The answer to a mount that succeeds.
+fn mounted(seen: &Seen, faults: &Faults) -> Option<Response> {
+    let source = faults.mountable?.replace('/', "%2F");
+    let digest = seen.query.strip_prefix("mount=")?.split('&').next()?.replace("%3A", ":");
+    seen.query.ends_with(&format!("from={source}")).then_some(())?;
+    let location = format!("/v2/acme/app/blobs/{digest}");
+    Some((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
+}
+
 fn open(shared: &Shared, faults: &Faults) -> Response {
     if let Some((status, body)) = faults.refuse_upload {
         return (StatusCode::from_u16(status).unwrap(), body).into_response();
@@ -263,6 +274,10 @@ async fn upload(shared: &Shared, id: &str, seen: &Seen, body: Body) -> Response 
     let no_pieces = shared.content.lock().unwrap().faults.no_pieces;
     if seen.method == Method::PATCH && no_pieces {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    if seen.method == Method::DELETE {
+        shared.content.lock().unwrap().uploads.remove(id);
+        return StatusCode::NO_CONTENT.into_response();
     }
     if let Some(range) = &seen.content_range {
         let start: usize = range.split('-').next().unwrap().parse().unwrap();
@@ -352,15 +367,26 @@ async fn manifest(
         let bytes = axum::body::to_bytes(body, 4 << 20).await.unwrap().to_vec();
         let mut content = shared.content.lock().unwrap();
         let parsed: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        let layers = parsed["layers"].as_array().unwrap().iter();
-        for blob in layers.chain([&parsed["config"]]) {
+        for child in parsed["manifests"].as_array().into_iter().flatten() {
+            let stored = content.manifests.get(child["digest"].as_str().unwrap());
+            if stored.map(|(_, bytes)| bytes.len() as u64) != child["size"].as_u64() {
+                return error(400, "MANIFEST_UNKNOWN");
+            }
+        }
+        let layers = parsed["layers"].as_array().into_iter().flatten();
+        let config = parsed.get("config");
+        for blob in layers.chain(config) {
             let stored = content.blobs.get(blob["digest"].as_str().unwrap());
-            if stored.map(|stored| stored.len() as u64) != blob["size"].as_u64() {
+            let mounted = faults.mountable.is_some();
+            if !mounted && stored.map(|stored| stored.len() as u64) != blob["size"].as_u64() {
                 return error(400, "MANIFEST_BLOB_UNKNOWN");
             }
         }
         let kind = headers[header::CONTENT_TYPE].to_str().unwrap().to_owned();
+        assert!(parsed.get("mediaType").is_none_or(|written| *written == *kind), "{kind}");
+        assert!(config.is_some() || parsed.get("manifests").is_some(), "neither image nor index");
         let digest = digest(&bytes);
+        assert!(!name.starts_with("sha256:") || name == digest, "{name} is not {digest}");
         content.manifests.insert(name.to_owned(), (kind.clone(), bytes.clone()));
         content.manifests.insert(digest.clone(), (kind, bytes));
         let location = format!("/v2/acme/app/manifests/{digest}");

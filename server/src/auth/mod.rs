@@ -7,6 +7,9 @@
 
 mod accounts;
 mod basic;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod password;
 mod registry_token;

@@ -177,6 +177,19 @@ impl TokenSigner {
     }
 }
 
+#[cfg(feature = "fuzzing")]
+impl TokenSigner {
+    /// A signer with a known key, for the fuzz targets.
+    pub(super) fn of_key(service: &str, pkcs8: &[u8]) -> Result<Self, AuthError> {
+        Ok(Self { service: service.to_owned(), seconds: 300, keys: vec![Key::read(pkcs8)?] })
+    }
+
+    /// The id of the key that signs.
+    pub(super) fn first_key_id(&self) -> &str {
+        &self.keys[0].id
+    }
+}
+
 impl std::fmt::Debug for TokenSigner {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let keys: Vec<_> = self.keys.iter().map(|key| &key.id).collect();

@@ -30,6 +30,9 @@
 //! know metadata or HTTP.
 
 pub mod files;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 mod layout;
 mod listing;

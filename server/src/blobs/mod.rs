@@ -181,6 +181,15 @@ pub enum BlobError {
     UnknownUpload(UploadId),
 }
 
+/// When something in `lost+found` was put there, by its name `<key>.<milliseconds>`. Only the one
+/// spelling that is ever written counts, because what is known here is removed when it is old.
+fn set_aside_at(name: &str) -> Option<Timestamp> {
+    let (key, time) = name.split_once('.')?;
+    key.parse::<ObjectKey>().ok()?;
+    let at = Timestamp(time.parse().ok()?);
+    (at.0.to_string() == time).then_some(at)
+}
+
 /// A task that panicked or was cancelled because the server is going down.
 fn broken_task(error: tokio::task::JoinError) -> BlobError {
     BlobError::Storage { doing: "finish a background operation", source: Box::new(error) }

@@ -22,13 +22,16 @@
 //!
 //! Memory: a body holds one part and three pieces of 256 KiB. This file must not know metadata or HTTP.
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod state;
 mod upload;
 
 use super::checkout::Checkouts;
 use super::gather::{self, End};
 use super::space::Space;
-use super::{BlobError, BlobStore, ByteStream, Object, broken_task};
+use super::{BlobError, BlobStore, ByteStream, Object, broken_task, set_aside_at};
 use crate::clock::Clock;
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use async_trait::async_trait;
@@ -133,7 +136,8 @@ impl<S: Store> Shared<S> {
         let mut removed = 0;
         let mut found = self.store.list(Some(&Path::from("lost+found")));
         while let Some(object) = found.try_next().await? {
-            if set_aside_at(&object.location).is_some_and(|time| time < before) {
+            let time = object.location.filename().and_then(set_aside_at);
+            if time.is_some_and(|time| time < before) {
                 self.delete(&object.location).await?;
                 removed += 1;
             }
@@ -363,13 +367,6 @@ fn exactly(
         *left = None;
         std::future::ready(item)
     }))
-}
-
-/// The time at which something was put into `lost+found`.
-fn set_aside_at(path: &Path) -> Option<Timestamp> {
-    let (key, time) = path.filename()?.split_once('.')?;
-    key.parse::<ObjectKey>().ok()?;
-    time.parse().ok().map(Timestamp)
 }
 
 fn missing_object(key: ObjectKey, error: Error) -> BlobError {

@@ -77,3 +77,30 @@ fn the_written_form_of_the_defaults_is_read_back() {
     let (_file, flags) = file(&text);
     assert_eq!(load_from(&flags, variables(&[])).unwrap().config, Config::default());
 }
+
+#[test]
+fn what_would_break_the_challenge_to_clients_is_refused() {
+    for (name, bad) in [
+        ("STANDPIPE_PUBLIC_URL", "http://a\nb"),
+        ("STANDPIPE_PUBLIC_URL", "https://a\\b"),
+        ("STANDPIPE_PUBLIC_URL", "https://registry.exämple"),
+        ("STANDPIPE_PUBLIC_URL", "http://a:99999"),
+        ("STANDPIPE_PUBLIC_URL", "http://a:"),
+        ("STANDPIPE_PUBLIC_URL", "http://"),
+        ("STANDPIPE_PUBLIC_URL", "http://a/b"),
+        ("STANDPIPE_PUBLIC_URL", "http://ann@a"),
+        ("STANDPIPE_TOKENS_SERVICE", "a\\"),
+        ("STANDPIPE_TOKENS_SERVICE", "a\nb"),
+        ("STANDPIPE_TOKENS_SERVICE", "a\"b"),
+        ("STANDPIPE_TOKENS_SERVICE", "ä"),
+    ] {
+        let refused = load_from(&Flags::default(), variables(&[(name, bad)]));
+        assert!(matches!(refused, Err(ConfigError::Values(_))), "{name}={bad:?}: {refused:?}");
+    }
+    for good in ["https://[::1]:5000", "http://my_registry:5000/", "https://Registry.Example.com//"]
+    {
+        let loaded = load_from(&Flags::default(), variables(&[("STANDPIPE_PUBLIC_URL", good)]));
+        let url = loaded.unwrap().config.public_url;
+        assert_eq!(url.as_deref(), Some(good.trim_end_matches('/')));
+    }
+}

@@ -5,7 +5,7 @@
 pub struct Origin {
     /// The client's `User-Agent`, cut to 256 characters and free of control characters.
     pub user_agent: Option<String>,
-    /// Pipeline UUID.
+    /// Pipeline UUID. This and the parts below are likewise cut and free of control characters.
     pub pipeline: Option<String>,
     /// Build number.
     pub build: Option<String>,
@@ -41,8 +41,9 @@ impl Change {
     }
 }
 
-/// Undoes the pipe's `%XX`, which keeps spaces and other letters out of the words. What is not
-/// escaped that way, or would be a control character, stays as it is.
+/// Undoes the pipe's `%XX`, which keeps spaces and other letters out of the words, and cuts to what is
+/// kept. What is not escaped that way, or would be a control character of ASCII, stays as it is; other
+/// control characters become U+FFFD.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -60,11 +61,12 @@ fn unescape(text: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    let shown = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
+    String::from_utf8_lossy(&bytes).chars().map(shown).take(LONGEST).collect()
 }
 
-/// The longest user agent kept, in characters.
-const LONGEST_USER_AGENT: usize = 256;
+/// The longest user agent, and the longest part of one, that is kept, in characters.
+const LONGEST: usize = 256;
 
 impl Origin {
     /// Reads a `User-Agent`. The pipe sends
@@ -73,8 +75,7 @@ impl Origin {
     #[must_use]
     pub fn from_user_agent(text: Option<&str>) -> Self {
         let Some(text) = text else { return Self::default() };
-        let clean: String =
-            text.chars().filter(|c| !c.is_control()).take(LONGEST_USER_AGENT).collect();
+        let clean: String = text.chars().filter(|c| !c.is_control()).collect();
         let mut origin = Self::default();
         if clean.starts_with("standpipe-pipe/") {
             for word in clean.split(' ').skip(1) {
@@ -89,7 +90,8 @@ impl Origin {
                 *slot = Some(unescape(value));
             }
         }
-        origin.user_agent = Some(clean);
+        // Cut last: a long branch must not hide the pipeline that is named after it.
+        origin.user_agent = Some(clean.chars().take(LONGEST).collect());
         origin
     }
 }
@@ -114,6 +116,28 @@ mod tests {
         let agent = "standpipe-pipe/0.1.0 branch/f%C3%BCr%20x%0A%zz%2";
         let origin = Origin::from_user_agent(Some(agent));
         assert_eq!(origin.branch.as_deref(), Some("für x%0A%zz%2"));
+    }
+
+    #[test]
+    fn a_long_branch_is_kept_whole_and_does_not_hide_the_pipeline() {
+        let branch = format!("feature/{}", "b".repeat(190));
+        let agent = format!("standpipe-pipe/0.1.0 build/1 branch/{branch} pipeline/{{1-2}}");
+        let agent = agent.replace("build/1", &format!("build/1 commit/{}", "a".repeat(40)));
+        let origin = Origin::from_user_agent(Some(&agent));
+        assert_eq!(origin.branch, Some(branch));
+        assert_eq!(origin.pipeline.as_deref(), Some("{1-2}"));
+        assert_eq!(origin.user_agent.map(|agent| agent.len()), Some(256));
+        let longer = Origin::from_user_agent(Some(&format!(
+            "standpipe-pipe/0 branch/{}",
+            "%C3%BC".repeat(300)
+        )));
+        assert_eq!(longer.branch, Some("ü".repeat(256)));
+    }
+
+    #[test]
+    fn no_part_of_an_origin_has_a_control_character() {
+        let origin = Origin::from_user_agent(Some("standpipe-pipe/0 branch/a%C2%85b%0A"));
+        assert_eq!(origin.branch.as_deref(), Some("a\u{fffd}b%0A"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a [`ManifestView`] comes from one JSON object that can be read in one way only. A
 //! document that two clients could take for two different things (both `layers` and `manifests`;
-//! a `mediaType` that is not the Content-Type; a key twice; bytes after the end) is refused
+//! a `mediaType` that is not the Content-Type; a key twice, also in another case; bytes after the end;
+//! an array for an object) is refused
 //! (CVE-2021-41190 and its kin), because admission would then check something other than what is
 //! pulled. Unknown fields and unknown media types are welcome.
 
@@ -115,7 +116,7 @@ impl ManifestView {
         }
         let mut view = Self::default();
         let mut seen = Seen::default();
-        if let Some(config) = &document.config {
+        if let Some(json::Exact(config)) = &document.config {
             let config = config.read("config")?;
             view.config = Some(config.digest);
             if content_type != OCI_INDEX {
@@ -123,17 +124,17 @@ impl ManifestView {
             }
             seen.push(&mut view.blobs, config)?;
         }
-        for (position, layer) in document.layers.iter().enumerate() {
+        for (position, json::Exact(layer)) in document.layers.iter().enumerate() {
             let layer = layer.read(&format!("layers[{position}]"))?;
             if !FOREIGN_LAYERS.contains(&layer.media_type.as_str()) {
                 seen.push(&mut view.blobs, layer)?;
             }
         }
-        for (position, child) in document.manifests.iter().enumerate() {
+        for (position, json::Exact(child)) in document.manifests.iter().enumerate() {
             let child = child.read(&format!("manifests[{position}]"))?;
             seen.push(&mut view.children, child)?;
         }
-        if let Some(subject) = &document.subject {
+        if let Some(json::Exact(subject)) = &document.subject {
             view.subject = Some(subject.read("subject")?);
         }
         if let Some(artifact_type) = document.artifact_type.filter(|text| !text.is_empty()) {

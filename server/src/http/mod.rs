@@ -19,6 +19,9 @@ pub(crate) mod challenge;
 mod connection;
 pub mod error;
 pub mod extract;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod home;
 mod limits;
 mod metrics;

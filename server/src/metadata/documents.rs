@@ -1,7 +1,7 @@
 //! The bodies of documents, and their keys.
 //!
-//! Invariant: a body's first byte is its format. Decoding an unknown format is an error, never a
-//! guess, so an older server does not misread what a newer one wrote.
+//! Invariant: a body's first byte is its format. Decoding an unknown format, or a body with bytes left
+//! over, is an error, never a guess, so an older server does not misread what a newer one wrote.
 
 use super::{MetadataError, Result};
 use crate::domain::{ProjectKey, RepositoryId, Role, Timestamp, Username, WorkspaceId};
@@ -28,11 +28,11 @@ pub trait Body: Serialize + DeserializeOwned {
     /// # Errors
     /// [`MetadataError::Corrupt`] for another format or a damaged body.
     fn decode(bytes: &[u8]) -> Result<Self> {
-        match bytes.split_first() {
-            Some((&FORMAT, rest)) => {
-                postcard::from_bytes(rest).map_err(|_| MetadataError::Corrupt(Self::NAME))
-            }
-            _ => Err(MetadataError::Corrupt(Self::NAME)),
+        let damaged = || MetadataError::Corrupt(Self::NAME);
+        let Some((&FORMAT, rest)) = bytes.split_first() else { return Err(damaged()) };
+        match postcard::take_from_bytes(rest) {
+            Ok((body, [])) => Ok(body),
+            _ => Err(damaged()),
         }
     }
 }
@@ -170,5 +170,18 @@ impl Token {
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires.is_some_and(|expires| expires <= now.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_with_bytes_left_over_is_damaged() {
+        let mut bytes = Permission::new(Role::Admin).encode();
+        assert_eq!(Permission::decode(&bytes).unwrap().role(), Some(Role::Admin));
+        bytes.push(0);
+        assert!(matches!(Permission::decode(&bytes), Err(MetadataError::Corrupt("permission"))));
     }
 }

@@ -9,6 +9,7 @@ use super::access::Administered;
 use super::{Registry, Result};
 use crate::blobs::BlobError;
 use crate::blobs::space::Room;
+use crate::clock::Stopwatch;
 use crate::domain::{Digest, ObjectKey, PackageId, Timestamp, UploadId};
 use crate::metadata::{
     Backlog, Cause, Collected, DueEntry, Freed, GiveUp, Held, Holders, IdleUpload, MetadataError,
@@ -141,6 +142,8 @@ pub struct Round {
     pub receipts: Vec<(Cause, Freed)>,
     /// Whether there is more to do now.
     pub more: bool,
+    /// How long the writer of the metadata was kept busy. Removing files does not hold it.
+    pub stepping: Duration,
 }
 
 /// The answer to a reclaim.
@@ -167,7 +170,7 @@ impl Registry {
     }
 
     async fn collect_alone(&self) -> Result<Round> {
-        let mut round = Round::default();
+        let (mut round, watch) = (Round::default(), Stopwatch::start());
         if self.metadata.backlog(1).await?.due > 0 {
             let collected = self.collect_step().await?;
             self.note(&collected);
@@ -181,6 +184,7 @@ impl Registry {
             round.more = collected.more || !collected.caps.is_empty();
             (round.reviewed, round.rows) = (collected.reviewed, collected.rows);
             round.receipts = collected.receipts;
+            round.stepping = watch.elapsed();
         }
         let due = self.metadata.doomed(OBJECTS).await?;
         round.more |= due.len() >= OBJECTS;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Each part of the server and the parts it may name besides itself. A part that is not here is new
 /// and has to be put on the map.
-const MAP: [(&str, &[&str]); 15] = [
+const MAP: [(&str, &[&str]); 16] = [
     ("domain", &[]),
     ("mutants", &[]),
     ("clock", &["domain"]),
@@ -20,6 +20,8 @@ const MAP: [(&str, &[&str]); 15] = [
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     ("data_dir", &[]),
+    // Doors for the fuzz targets, which no other part may name.
+    ("fuzzing", &["auth", "blobs", "config", "http", "metadata"]),
     (
         "cli",
         &[

@@ -3,6 +3,7 @@
 //! Invariant: a name is either one that this file can read back, or a stranger's, which is left
 //! alone and warned about once.
 
+use crate::blobs::set_aside_at;
 use crate::domain::{ObjectKey, Timestamp, UploadId};
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -84,11 +85,7 @@ impl Layout {
 
     /// The time at which a name in `lost+found` was put there.
     pub(super) fn read_set_aside(&self, name: &OsStr) -> Option<Timestamp> {
-        let time = name.to_str().and_then(|name| {
-            let (key, time) = name.split_once('.')?;
-            key.parse::<ObjectKey>().ok()?;
-            time.parse().ok().map(Timestamp)
-        });
+        let time = name.to_str().and_then(set_aside_at);
         self.known(time, || self.lost_and_found.join(name))
     }
 

@@ -122,6 +122,8 @@ async fn files_of_others_are_left_alone() {
         "uploads/notes.txt".to_owned(),
         "blobs/lost+found/#1234".to_owned(),
         format!("blobs/lost+found/{misplaced}.soon"),
+        format!("blobs/lost+found/{misplaced}.+17"),
+        format!("blobs/lost+found/{misplaced}.017"),
     ];
     for name in &strange {
         std::fs::write(directory.path().join(name), "mine").expect("written");

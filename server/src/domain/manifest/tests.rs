@@ -58,6 +58,35 @@ fn documents_that_can_be_read_in_two_ways_are_refused() {
 }
 
 #[test]
+fn a_key_in_another_case_is_refused_because_clients_in_go_take_it_for_ours() {
+    for extra in [
+        r#","Layers":[]"#,
+        r#","CONFIG":null"#,
+        r#","layer\u017f":[]"#,
+        ",\"bLob\u{17f}\":[]",
+        r#","MediaType":"a/b""#,
+    ] {
+        let refused = parse(OCI_MANIFEST, &image(extra));
+        assert!(
+            matches!(&refused, Err(InvalidManifest::Json(why)) if why.contains("must be spelt")),
+            "{extra}: {refused:?}"
+        );
+    }
+    let descriptor = image("").replace(r#","size":2"#, r#","size":2,"Digest":"sha256:00""#);
+    assert!(matches!(parse(OCI_MANIFEST, &descriptor), Err(InvalidManifest::Json(_))));
+    assert!(parse(OCI_MANIFEST, &image(r#","Vendor":1,"layer":[],"Configs":{}"#)).is_ok());
+}
+
+#[test]
+fn a_descriptor_that_stands_as_a_list_is_refused() {
+    let config = format!(r#"["a/b","{}",2]"#, digest("config"));
+    let refused = parse(OCI_MANIFEST, &format!(r#"{{"config":{config},"layers":[]}}"#));
+    assert!(matches!(refused, Err(InvalidManifest::Json(_))), "{refused:?}");
+    let refused = parse(OCI_INDEX, &format!(r#"{{"manifests":[{config}]}}"#));
+    assert!(matches!(refused, Err(InvalidManifest::Json(_))), "{refused:?}");
+}
+
+#[test]
 fn an_index_needs_its_children_each_once() {
     let child =
         format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"{}","size":7}}"#, digest("child"));

@@ -9,6 +9,9 @@
 
 mod blobs;
 pub mod endpoint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod manifests;
 mod query;
 pub mod range;

@@ -121,7 +121,7 @@ pub(super) fn sealed(table: Table, key: &[u8], value: &[u8]) -> Vec<u8> {
 }
 
 /// A stored value, if its checksum holds.
-fn unsealed<'a>(table: Table, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8]> {
+pub(super) fn unsealed<'a>(table: Table, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8]> {
     match stored.split_last_chunk::<CHECKSUM>() {
         Some((value, sum)) if *sum == checksum(table, key, value) => Ok(value),
         _ => Err(MetadataError::Corrupt(table.name())),

@@ -17,6 +17,9 @@ mod damage;
 mod documents;
 mod due;
 mod fans;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod keys;
 mod look;
 mod manifests;

@@ -283,7 +283,12 @@ async fn a_first_start_that_lost_power_can_be_made_again_once_the_file_has_its_f
         let _ = open(&disk, &start()).map(drop);
         assert!(disk.is_off(), "call {call} came");
         let left = disk.after_power_loss(&mut random);
-        if !left.is_empty() && !left.starts_with(b"redb") {
+        if left.is_empty() {
+            // As if nothing had been: the loop tries a first start's losses already.
+            open(&Disk::of(left), &start()).unwrap().instance().await.unwrap();
+            continue;
+        }
+        if !left.starts_with(b"redb") {
             let refused = open(&Disk::of(left), &start()).unwrap_err();
             let refused = format!("{refused:?}");
             assert!(refused.contains("magic number"), "call {call}: {refused}");

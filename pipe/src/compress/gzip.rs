@@ -1,7 +1,7 @@
 //! Deterministic gzip: equal layers give equal bytes, whoever compresses them and with how many
 //! threads, so that a registry already has them and digests do not change under people.
 //!
-//! The input is cut into blocks of 1 MiB. Each is deflated on its own at level 6, with the
+//! The input is cut into blocks of 1 MiB. Each is deflated on its own, with the
 //! 32 KiB before it as dictionary, and flushed to a byte border; the pieces in order are one
 //! gzip member (RFC 1952) with time 0 and operating system 255 (unknown).
 //! Invariant: the output is a function of the input alone. The deflater never sees how the
@@ -25,6 +25,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 pub(crate) fn gzip(
     input: &mut impl Read,
     output: &mut impl Write,
+    level: u32,
     threads: NonZeroUsize,
 ) -> io::Result<()> {
     thread::scope(|scope| {
@@ -33,7 +34,7 @@ pub(crate) fn gzip(
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads.get() {
             let queue = Arc::clone(&queue);
-            scope.spawn(move || work(&queue));
+            scope.spawn(move || work(&queue, level));
         }
         // Dropping the sender at the end of this closure ends the workers.
         Pipeline { jobs, running: VecDeque::new(), most: threads.get() + 2 }.run(input, output)
@@ -118,20 +119,20 @@ fn read_block(input: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(block)
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
+fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
     loop {
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else {
             return;
         };
-        let result = deflate(&job);
+        let result = deflate(&job, level);
         // The pipeline may have failed meanwhile; then nobody waits for the reply.
         let _ = job.reply.send(result);
     }
 }
 
-fn deflate(job: &Job) -> io::Result<Vec<u8>> {
-    let mut deflater = Compress::new(Compression::new(LEVEL), false);
+fn deflate(job: &Job, level: u32) -> io::Result<Vec<u8>> {
+    let mut deflater = Compress::new(Compression::new(level), false);
     if let Some(before) = &job.before {
         let dictionary = &before[before.len().saturating_sub(WINDOW)..];
         deflater.set_dictionary(dictionary).map_err(io::Error::other)?;
@@ -155,7 +156,6 @@ fn deflate(job: &Job) -> io::Result<Vec<u8>> {
 const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 const BLOCK: usize = 1 << 20;
 const WINDOW: usize = 32 << 10;
-const LEVEL: u32 = 6;
 /// More threads only wait for the disk and the network, and each needs memory.
 const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
 
@@ -184,7 +184,7 @@ mod tests {
     fn compressed(data: &[u8], threads: usize, step: usize) -> Vec<u8> {
         let mut out = Vec::new();
         let threads = NonZeroUsize::new(threads).unwrap();
-        gzip(&mut Dribble { rest: data, step }, &mut out, threads).unwrap();
+        gzip(&mut Dribble { rest: data, step }, &mut out, 6, threads).unwrap();
         out
     }
 
@@ -250,7 +250,7 @@ mod tests {
                 Err(io::Error::other("cut"))
             }
         }
-        let error = gzip(&mut Broken, &mut Vec::new(), NonZeroUsize::MIN).unwrap_err();
+        let error = gzip(&mut Broken, &mut Vec::new(), 6, NonZeroUsize::MIN).unwrap_err();
         assert_eq!(error.to_string(), "cut");
     }
 

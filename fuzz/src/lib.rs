@@ -1,0 +1,87 @@
+//! Fuzz targets: every parser of bytes from outside, with what must hold of it.
+//!
+//! A target is a function of bytes in a module of its name. It panics if something that was promised
+//! does not hold: no input makes a parser panic, what has one spelling is printed back as it was
+//! read, and where the pipe writes what the server reads (or the other way round) both agree. The
+//! same functions run in two ways: `tests/replay.rs` runs each over `corpus/<target>/` in ordinary
+//! tests, and `run.sh` lets libFuzzer look for more inputs.
+//! Invariant: a target depends on its input alone, writes nowhere but below a temporary directory,
+//! and talks to nobody. It reaches private parsers through the `fuzzing` doors of the two crates.
+
+mod pipe_archive;
+mod pipe_archive_built;
+mod pipe_challenge;
+mod pipe_daemon;
+mod pipe_endpoint;
+mod pipe_refusal;
+mod pipe_source;
+mod pipe_upload;
+mod pipe_variables;
+mod script;
+mod server_authorization;
+mod server_files;
+mod server_manifest;
+mod server_names;
+mod server_origin;
+mod server_path;
+mod server_query;
+mod server_range;
+mod server_requests;
+mod server_rows;
+mod server_scope;
+mod server_settings;
+mod server_token;
+mod tree;
+mod world;
+
+pub use pipe_archive::pipe_archive;
+pub use pipe_archive_built::pipe_archive_built;
+pub use pipe_challenge::pipe_challenge;
+pub use pipe_daemon::pipe_daemon;
+pub use pipe_endpoint::pipe_endpoint;
+pub use pipe_refusal::pipe_refusal;
+pub use pipe_source::pipe_source;
+pub use pipe_upload::pipe_upload;
+pub use pipe_variables::pipe_variables;
+pub use server_authorization::server_authorization;
+pub use server_files::server_files;
+pub use server_manifest::server_manifest;
+pub use server_names::server_names;
+pub use server_origin::server_origin;
+pub use server_path::server_path;
+pub use server_query::server_query;
+pub use server_range::server_range;
+pub use server_requests::server_requests;
+pub use server_rows::server_rows;
+pub use server_scope::server_scope;
+pub use server_settings::server_settings;
+pub use server_token::server_token;
+
+/// Something that takes any bytes.
+pub type Target = fn(&[u8]);
+
+/// All targets by the names of their corpora and of their binaries in `fuzz_targets/`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("pipe_archive", pipe_archive),
+    ("pipe_archive_built", pipe_archive_built),
+    ("pipe_challenge", pipe_challenge),
+    ("pipe_daemon", pipe_daemon),
+    ("pipe_endpoint", pipe_endpoint),
+    ("pipe_refusal", pipe_refusal),
+    ("pipe_source", pipe_source),
+    ("pipe_upload", pipe_upload),
+    ("pipe_variables", pipe_variables),
+    ("server_authorization", server_authorization),
+    ("server_files", server_files),
+    ("server_manifest", server_manifest),
+    ("server_names", server_names),
+    ("server_origin", server_origin),
+    ("server_path", server_path),
+    ("server_query", server_query),
+    ("server_range", server_range),
+    ("server_requests", server_requests),
+    ("server_rows", server_rows),
+    ("server_scope", server_scope),
+    ("server_settings", server_settings),
+    ("server_token", server_token),
+];

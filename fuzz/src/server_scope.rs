@@ -1,0 +1,33 @@
+//! Scopes of the token protocol: nothing is granted that is not written.
+
+use standpipe_server::auth::scope::{MOST_SCOPES, Scopes, parse};
+
+/// The `scope` parameters of a request, one a line.
+pub fn server_scope(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let pieces = || text.split(['\n', ' ']).filter(|piece| !piece.is_empty());
+    let Ok(grants) = parse(text.split('\n')) else {
+        assert!(pieces().count() > MOST_SCOPES || text.len() > 8 << 10, "few and short: {text:?}");
+        return;
+    };
+    assert!(pieces().count() <= MOST_SCOPES, "too many: {text:?}");
+    for grant in &grants {
+        let written = |action: &str| {
+            pieces().any(|piece| {
+                let actions = piece.rsplit(':').next().unwrap_or_default().split(',');
+                piece.starts_with("repository")
+                    && piece.contains(&format!(":{}:", grant.name))
+                    && actions.into_iter().any(|found| found == action || found == "*")
+            })
+        };
+        for (granted, action) in
+            [(grant.pull, "pull"), (grant.push, "push"), (grant.delete, "delete")]
+        {
+            assert_eq!(granted, written(action), "{action} on {} in {text:?}", grant.name);
+        }
+    }
+    let printed = Scopes(&grants).to_string();
+    if printed.len() <= 8 << 10 {
+        assert_eq!(parse([printed.as_str()]), Ok(grants), "{printed:?}");
+    }
+}

@@ -1,0 +1,93 @@
+//! A small registry in a temporary directory, with its router: what requests are sent to.
+
+use std::sync::Arc;
+
+use axum::Router;
+use standpipe_server::app::{App, HttpSettings};
+use standpipe_server::auth::{AuthSettings, Authenticator, NewToken};
+use standpipe_server::blobs::fs::FsBlobStore;
+use standpipe_server::blobs::fs::files::SystemFiles;
+use standpipe_server::clock::Clock;
+use standpipe_server::domain::{
+    Action, Caller, Change, Principal, Timestamp, Visibility, WorkspaceSettings,
+};
+use standpipe_server::http::router;
+use standpipe_server::metadata::documents::{Body as _, User};
+use standpipe_server::metadata::redb::{RedbOptions, RedbStore};
+use standpipe_server::metadata::{DocumentKind, NewWorkspace, RepositoryFields};
+use standpipe_server::registry::{Limits, Registry};
+use tempfile::TempDir;
+
+/// A registry with the workspace `acme`, its public repository `shop` and the package `shop`.
+pub(crate) struct World {
+    pub(crate) router: Router,
+    /// `Authorization` headers: of nobody, of the administrator, of somebody without any role.
+    pub(crate) shown: [Option<String>; 3],
+    _directory: TempDir,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // It stands still, so that the same input meets the same registry.
+        let clock = Clock::manual(Timestamp(1_800_000_000_000));
+        let database = directory.path().join("meta.redb");
+        let metadata = RedbStore::open(&database, RedbOptions::default(), clock.clone());
+        let blobs = FsBlobStore::open(directory.path(), clock.clone(), SystemFiles);
+        let (metadata, blobs) = (metadata.expect("a database"), blobs.expect("blobs"));
+        let limits = Limits { manifest_bytes: 64 << 10, ..Limits::default() };
+        let registry = Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, None);
+        registry.check_identity().await.expect("two halves of one");
+        let settings = AuthSettings { service: "standpipe".to_owned(), token_seconds: 300 };
+        let auth = Authenticator::open(registry.clone(), settings).await.expect("no accounts yet");
+        let http = HttpSettings { loopback: true, port: 5000, ..HttpSettings::default() };
+        let (requests, stopping) = Default::default();
+        let app = Arc::new(App { registry, auth, http, requests, stopping });
+        populate(&app.registry).await;
+        let shown = [None, Some(token(&app, "admin").await), Some(token(&app, "eve").await)];
+        Self { router: router(app), shown, _directory: directory }
+    }
+}
+
+fn user(name: &str) -> Caller {
+    let principal = Principal::User(name.parse().expect("a user name"));
+    Caller { principal, credential: None, grants: None }
+}
+
+async fn populate(registry: &Registry) {
+    let change = Change::by_server("fuzz");
+    for name in ["admin", "eve"] {
+        let user =
+            User { password_hash: String::new(), instance_admin: name == "admin", disabled: false };
+        let documents = registry.metadata();
+        let written =
+            documents.put_document(&change, DocumentKind::User, name, None, user.encode());
+        written.await.expect("a new user");
+    }
+    let admin = user("admin");
+    let slug: standpipe_server::domain::Slug = "acme".parse().expect("a slug");
+    let proof = registry.instance_admin(&admin).await.expect("the administrator");
+    let settings = WorkspaceSettings::default();
+    let new = NewWorkspace { slug: slug.clone(), name: "Acme".to_owned(), settings };
+    registry.create_workspace(proof, &change, new).await.expect("a new workspace");
+    let access = registry.workspace_admin(&admin, &slug).await.expect("access");
+    let shop: standpipe_server::domain::Slug = "shop".parse().expect("a slug");
+    let fields = RepositoryFields {
+        slug: shop.clone(),
+        name: "Shop".to_owned(),
+        project: None,
+        visibility: Visibility::Public,
+    };
+    registry.create_repository(&access, &change, fields).await.expect("a new repository");
+    let access = registry.repository_for(&admin, &slug, &shop, Action::CreatePackage);
+    let access = access.await.expect("access");
+    let name = "shop".parse().expect("a package name");
+    registry.create_package(&access, &change, &name).await.expect("a new package");
+}
+
+async fn token(app: &App, name: &str) -> String {
+    let new = NewToken { name: "fuzz".to_owned(), lifetime: None };
+    let change = Change::by_server("fuzz");
+    let made = app.auth.create_personal_token(&user(name), &change, new).await;
+    format!("Bearer {}", made.expect("a token").1.expose())
+}

@@ -1,0 +1,113 @@
+//! Doors for the fuzz targets: what the pipe reads of a daemon, of its export and of the machine.
+//!
+//! A new form of source gets a door of its own beside [`docker_archive`] that also ends in
+//! [`Found`]; the properties of `fuzz/src/pipe_archive.rs` then hold for it without a change.
+
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::daemon::Inspected;
+use super::files::Reading;
+use super::{Endpoint, Fault, Local, docker, near as names, stream};
+use crate::config::{Compression, DockerHosts};
+use crate::image::{Blob, Digest, Image};
+use crate::progress::Progress;
+use crate::spool::Spool;
+
+pub use super::probe::path;
+pub use crate::config::PathKind;
+
+/// An image that was read, with the bytes of everything that would be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The layers, bottom first.
+    pub layers: Vec<FoundBlob>,
+    /// The configuration.
+    pub config: FoundBlob,
+    /// The manifest.
+    pub manifest: FoundBlob,
+}
+
+/// Something that would be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundBlob {
+    /// Its media type.
+    pub media_type: String,
+    /// Its digest, as the pipe knows it.
+    pub digest: String,
+    /// Its size, as the pipe knows it.
+    pub size: u64,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads what `docker save` writes. `diff_ids` are the layers that the daemon named beforehand; the
+/// spool lies in `parent` and is gone afterwards.
+pub fn docker_archive(
+    mut tar: impl Read,
+    diff_ids: &[String],
+    parent: &Path,
+) -> Result<Found, String> {
+    let spool = Arc::new(Spool::create(parent).map_err(|error| error.to_string())?);
+    let reading = Reading::new(&spool, &Progress::default(), Compression::default());
+    // As `Daemon::export` does it.
+    let raw: Vec<_> = diff_ids.iter().filter_map(|id| Digest::parse(id)).collect();
+    if raw.len() != diff_ids.len() {
+        return Err("names a layer that is not sha256".to_owned());
+    }
+    let (id, platform) = ("sha256:0".to_owned(), "linux/amd64".to_owned());
+    let local = Local { id, platform, diff_ids: diff_ids.to_vec(), is_stored: false };
+    let mut read = || -> Result<Image, Fault> {
+        let files = stream::read(&mut tar, &raw, &reading)?;
+        Ok(docker::exported(&files, &local, &[])?.read(&files, &reading)?)
+    };
+    let image = read().map_err(|fault| fault.about("the export").to_string())?;
+    found(&image)
+}
+
+fn found(image: &Image) -> Result<Found, String> {
+    let manifest = FoundBlob {
+        media_type: image.manifest.media_type.clone(),
+        digest: image.manifest.digest.to_string(),
+        size: image.manifest.bytes.len() as u64,
+        bytes: image.manifest.bytes.clone(),
+    };
+    let [config] = image.configs.as_slice() else {
+        return Err("is an index".to_owned());
+    };
+    let layers = image.layers.iter().map(blob).collect::<Result<_, _>>()?;
+    Ok(Found { layers, config: blob(config)?, manifest })
+}
+
+fn blob(blob: &Blob) -> Result<FoundBlob, String> {
+    Ok(FoundBlob {
+        media_type: blob.media_type.clone().into_owned(),
+        digest: blob.file.digest.to_string(),
+        size: blob.file.size,
+        bytes: blob.file.read(1 << 30).map_err(|error| error.to_string())?,
+    })
+}
+
+/// A value of `DOCKER_HOST`, as it would be shown.
+pub fn endpoint(text: &str) -> Result<String, String> {
+    Endpoint::parse(text).map(|endpoint| endpoint.to_string())
+}
+
+/// Where a daemon is looked for.
+pub fn candidates(host: Option<&str>, internal: Option<&str>, routes: &str) -> Vec<String> {
+    let host = host.and_then(|host| Endpoint::parse(host).ok());
+    let hosts = DockerHosts { host, internal: internal.map(str::to_owned) };
+    Endpoint::candidates(&hosts, Some(routes)).iter().map(Endpoint::to_string).collect()
+}
+
+/// What a daemon says of an image: its ID, its size and its layers.
+pub fn inspected(body: &[u8]) -> Option<(String, u64, Vec<String>)> {
+    let image: Inspected = serde_json::from_slice(body).ok()?;
+    Some((image.id, image.size, image.root.layers.unwrap_or_default()))
+}
+
+/// The local names that are like a wanted one.
+pub fn near(wanted: &str, local: &[String]) -> Vec<String> {
+    names::images(wanted, local)
+}

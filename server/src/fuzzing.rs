@@ -1,0 +1,12 @@
+//! Doors to private parsers for the fuzz targets of `fuzz/` (feature `fuzzing`).
+//!
+//! Invariant: nothing here decides anything; each door only calls what the server calls itself.
+//! Nothing but `fuzz/` may use this.
+
+pub use crate::auth::fuzzing as auth;
+pub use crate::blobs::fs::fuzzing as files;
+pub use crate::blobs::object::fuzzing as objects;
+pub use crate::config::load_texts;
+pub use crate::http::fuzzing::challenge;
+pub use crate::http::oci::fuzzing as oci;
+pub use crate::metadata::redb::fuzzing as rows;

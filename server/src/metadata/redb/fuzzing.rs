@@ -1,0 +1,79 @@
+//! Doors for the fuzz targets: stored values and keys, whole or damaged.
+
+use super::batch::{TABLES, sealed, unsealed};
+use super::causes::{CauseRow, DueRow, FanRow, ReceiptRow};
+use super::due::Item;
+use super::rows::{
+    BlobRow, DocumentRow, DoomedRow, HistoryValue, InstanceRow, LinkRow, ManifestRow, NumberRow,
+    ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow,
+    WorkspaceRow, WorkspaceUsageRow,
+};
+use crate::domain::{Algorithm, PackageId, RepositoryId, Tag, UploadId, WorkspaceId};
+use crate::metadata::{MetadataError, Result};
+
+/// Reads a value as the row and writes it down again. Reading on into the domain may refuse the
+/// value; it must not panic.
+type Reread = fn(&[u8]) -> Result<Vec<u8>>;
+
+fn reread<R: Row + Clone, T>(bytes: &[u8], read: impl Fn(R) -> T) -> Result<Vec<u8>> {
+    let row = R::decode(bytes)?;
+    drop(read(row.clone()));
+    Ok(row.encode())
+}
+
+/// Each kind of row with its name.
+pub const KINDS: &[(&str, Reread)] = &[
+    ("blob", |bytes| reread(bytes, |row: BlobRow| row.object().minted_at())),
+    ("cause", |bytes| reread(bytes, CauseRow::read)),
+    ("document", |bytes| reread(bytes, |row: DocumentRow| row.changed.read())),
+    ("doomed", |bytes| reread(bytes, |row: DoomedRow| row)),
+    ("due", |bytes| reread(bytes, |row: DueRow| row.cause.map(CauseRow::read))),
+    ("fan", |bytes| reread(bytes, |row: FanRow| row.cause.read())),
+    ("history", |bytes| reread(bytes, |row: HistoryValue| row.read(tag(), 1))),
+    ("instance", |bytes| reread(bytes, |row: InstanceRow| row)),
+    ("link", |bytes| reread(bytes, |row: LinkRow| row.hidden.map(super::rows::StampRow::read))),
+    ("manifest", |bytes| {
+        reread(bytes, |row: ManifestRow| row.read(Algorithm::Sha256.hash(b""), false))
+    }),
+    ("number", |bytes| reread(bytes, |row: NumberRow| row)),
+    ("object", |bytes| reread(bytes, |row: ObjectRow| row.digest.read())),
+    ("package", |bytes| reread(bytes, |row: PackageRow| row.read(PackageId(1)))),
+    ("package totals", |bytes| reread(bytes, |row: PackageUsageRow| row)),
+    ("pulls", |bytes| reread(bytes, PullsRow::read)),
+    ("receipt", |bytes| reread(bytes, ReceiptRow::read)),
+    ("repository", |bytes| reread(bytes, |row: RepositoryRow| row.read(RepositoryId(1)))),
+    ("tag", |bytes| reread(bytes, |row: TagValue| (row.digest.read(), row.moved.read()))),
+    ("upload", |bytes| reread(bytes, |row: UploadRow| row.read(UploadId(uuid::Uuid::nil())))),
+    ("workspace", |bytes| reread(bytes, |row: WorkspaceRow| row.read(WorkspaceId(1)))),
+    ("workspace totals", |bytes| reread(bytes, |row: WorkspaceUsageRow| row)),
+];
+
+fn tag() -> Tag {
+    "v1".parse().expect("a tag of the grammar")
+}
+
+/// How many tables there are.
+pub const TABLE_COUNT: usize = TABLES.len();
+
+/// A value as the table stores it under the key.
+#[must_use]
+pub fn seal(table: usize, key: &[u8], value: &[u8]) -> Vec<u8> {
+    sealed(TABLES[table], key, value)
+}
+
+/// A stored value, if its checksum holds.
+///
+/// # Errors
+/// [`MetadataError::Corrupt`].
+pub fn unseal<'a>(table: usize, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8]> {
+    unsealed(TABLES[table], key, stored)
+}
+
+/// The key of a due entry, read and written down again.
+///
+/// # Errors
+/// [`MetadataError::Corrupt`].
+pub fn due_key(key: &[u8]) -> Result<Vec<u8>> {
+    let item = Item::decode(key).ok_or(MetadataError::Corrupt("due entry"))?;
+    Ok(item.key().bytes().to_vec())
+}
