@@ -91,8 +91,8 @@ fn diff_ids(tar: &[u8]) -> Vec<String> {
 
 /// Writes the checksum into each header that the sizes lead to.
 pub(crate) fn repair(tar: &mut [u8]) {
-    let mut at = 0;
-    while let Some(block) = tar.get_mut(at..at + 512) {
+    let mut at: usize = 0;
+    while let Some(block) = tar.get_mut(at..at.saturating_add(512)) {
         if block.iter().any(|byte| *byte != 0) {
             block[148..156].fill(b' ');
             let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();

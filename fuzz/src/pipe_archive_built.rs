@@ -60,7 +60,11 @@ impl Export {
         let layers: Vec<Vec<u8>> = (0..count)
             .map(|_| {
                 let (length, times) = (script.below(24), script.below(80) + 1);
-                script.bytes(length).repeat(times)
+                // A tar begins with the name of a file; what begins as gzip or zstd do is taken for that.
+                let bytes = script.bytes(length);
+                let is_odd = bytes.first().is_some_and(|first| [0x1f, 0x28].contains(first));
+                let start: &[u8] = if is_odd { b"t" } else { b"" };
+                [start, &bytes.repeat(times)].concat()
             })
             .collect();
         let diff_ids: Vec<String> = layers.iter().map(|layer| digest(layer)).collect();
@@ -152,7 +156,12 @@ fn spoil(entries: &mut Vec<Entry>, script: &mut Script<'_>) -> bool {
         match script.below(9) {
             0 => entries.swap(at, other),
             1 => entries.insert(0, Entry { kind: EntryType::Directory, ..file("blobs/", b"") }),
-            2 => entries.push(entries[at].clone()),
+            2 => {
+                // What says what everything else is may be said once only.
+                let name = entries[at].name.trim_start_matches("./");
+                spoilt |= matches!(name, "manifest.json" | "index.json");
+                entries.push(entries[at].clone());
+            }
             3 => entries[at].name.insert_str(0, "./"),
             4 => {
                 // A layer that is there already comes as a link.

@@ -348,3 +348,36 @@ async fn a_proxy_is_used_for_the_registry_and_not_for_the_daemon() {
     let setting = setting.set("NO_PROXY", "registry.invalid").set("RETRIES", "0");
     setting.step.run().await.fails(5, &["registry.invalid cannot be reached"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_are_compressed_as_it_is_asked_for() {
+    for (value, kind) in [("gzip:1", "tar+gzip"), ("zstd:19", "tar+zstd"), ("none", "tar")] {
+        let setting = Setting::healthy().await.set("COMPRESSION", value);
+        let outcome = setting.step.run().await;
+        assert!(outcome.status.success(), "{value}: {outcome:#?}");
+        let content = setting.registry.content();
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&content.manifests["latest"].1).unwrap();
+        let config = &content.blobs[manifest["config"]["digest"].as_str().unwrap()];
+        let config: serde_json::Value = serde_json::from_slice(config).unwrap();
+        let layers = manifest["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), 2);
+        for (layer, diff_id) in layers.iter().zip(config["rootfs"]["diff_ids"].as_array().unwrap())
+        {
+            let name = format!("application/vnd.oci.image.layer.v1.{kind}");
+            assert_eq!(layer["mediaType"], name.as_str());
+            let stored = &content.blobs[layer["digest"].as_str().unwrap()];
+            let raw = match kind {
+                "tar" => stored.clone(),
+                "tar+zstd" => zstd::decode_all(&stored[..]).unwrap(),
+                _ => {
+                    let mut raw = Vec::new();
+                    let mut decoder = flate2::bufread::GzDecoder::new(&stored[..]);
+                    std::io::Read::read_to_end(&mut decoder, &mut raw).unwrap();
+                    raw
+                }
+            };
+            assert_eq!(crate::image::digest(&raw), diff_id.as_str().unwrap());
+        }
+    }
+}
