@@ -77,7 +77,7 @@ pub struct RedbStore {
     meter: Arc<Meter>,
     /// Searches that may run at a time: each remembers what it saw, which is tens of megabytes in a
     /// package of a hundred thousand images.
-    searches: tokio::sync::Semaphore,
+    searches: Arc<tokio::sync::Semaphore>,
     writer: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -204,14 +204,27 @@ impl RedbStore {
         })
     }
 
-    /// A read that remembers what it saw; few run at a time.
+    /// A read that remembers what it saw; few run at a time, each on a thread of its own. glibc keeps
+    /// what a thread has freed for that thread, so on the pool every thread would end up with the
+    /// memory of the largest search; the next short-lived one takes over what the last one left.
     async fn search<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         // The semaphore is never closed, so this only waits.
-        let _turn = self.searches.acquire().await;
-        self.read_long(read).await
+        let turn = Arc::clone(&self.searches).acquire_owned().await;
+        let snapshot = self.snapshot()?;
+        let (answer, answered) = tokio::sync::oneshot::channel();
+        let thread = std::thread::Builder::new().name("metadata-search".to_owned());
+        let started = thread.spawn(move || {
+            let found = read(&snapshot);
+            drop((snapshot, turn));
+            // Nobody waits any more if the request has gone.
+            let _: std::result::Result<(), _> = answer.send(found);
+        });
+        started.map_err(|error| MetadataError::Unavailable(error.into()))?;
+        // A thread that ends without an answer has met damage; see `read`.
+        answered.await.unwrap_or(Err(MetadataError::Corrupt("page")))
     }
 
     /// A snapshot that outlives the borrow of the database.

@@ -148,7 +148,7 @@ impl RedbStore {
                 writer.run();
             })
             .map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
-        let searches = tokio::sync::Semaphore::new(2);
+        let searches = Arc::new(tokio::sync::Semaphore::new(2));
         Ok(Self { database, queue, clock, boot, meter, searches, writer: Some(thread) })
     }
 }
