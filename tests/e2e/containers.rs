@@ -11,7 +11,7 @@ use standpipe_tests::process::{Finished, Program};
 use standpipe_tests::rest::{Credential, text_of};
 use standpipe_tests::server::ADMIN_PASSWORD;
 use standpipe_tests::step::{Named, Step};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock};
 
 use crate::world::say;
 
@@ -46,8 +46,16 @@ impl Images {
     }
 }
 
+/// Held for writing by who removes images, and for reading by who builds some: Docker's old builder fails
+/// when an image goes that it has just looked at for its cache.
+pub(crate) fn removal() -> &'static RwLock<()> {
+    static REMOVAL: RwLock<()> = RwLock::const_new(());
+    &REMOVAL
+}
+
 /// Builds an image of the repository.
 pub(crate) async fn build(docker: &Client, file: &str, image: &str, options: &[&str]) -> Finished {
+    let _nothing_is_removed = removal().read().await;
     let root = environment::repository_root();
     let command = docker.command(&["build", "--file", file, "--tag", image]);
     command.args(options).args(["."]).current_dir(&root).finish().await

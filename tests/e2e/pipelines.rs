@@ -13,7 +13,7 @@ use standpipe_tests::rest::Credential;
 use standpipe_tests::server::{ADMIN, ADMIN_PASSWORD};
 use standpipe_tests::step::{ANOTHER, BITBUCKET, SELF_HOSTED};
 
-use crate::containers::{Images, Registry};
+use crate::containers::{Images, Registry, removal};
 
 /// Each pipeline of the example: where it pushes to, and under which tags.
 const PIPELINES: [(&str, &str, &[&str]); 6] = [
@@ -45,7 +45,9 @@ async fn every_example_pipeline_pushes_what_it_builds() {
         let script = steps[0]["step"]["script"].as_array().expect("a step has a script");
         let run = step(seed, &credentials);
         let docker = images.step.docker();
+        let nothing_is_removed = removal().read().await;
         let finished = run.run(&docker, script).await.succeeded();
+        drop(nothing_is_removed);
         let [at_own, at_bitbucket] = &credentials;
         let credential = if host == own.host { at_own } else { at_bitbucket };
         check_pushed(&docker, host, credential, tags, &finished).await;
@@ -77,6 +79,7 @@ async fn the_pipe_finds_the_docker_service_whatever_the_platform_tells_it() {
         ]
     };
     let docker = images.step.docker();
+    let _nothing_is_removed = removal().read().await;
     let found = |run: StepRun| {
         let (docker, script) = (&docker, pipe(own.host));
         async move { run.run(docker, &script).await.succeeded() }
@@ -145,6 +148,7 @@ async fn check_pushed(
     };
     let name = step.stdout.lines().find_map(|line| line.strip_prefix("Successfully tagged "));
     let built = id(name.unwrap_or_else(|| panic!("the step built nothing: {step}"))).await;
+    let _nobody_builds = removal().write().await;
     let _ = docker.run(&["rmi", "--force", &built]).await;
     let _ = docker.login(host, credential).await.succeeded();
     for tag in tags {

@@ -8,23 +8,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
-use reqwest::{Body, Method};
+use reqwest::{Body, Method, RequestBuilder};
 use standpipe_tests::clients::{self, Client, Kind};
 use standpipe_tests::disk::temporary_directory;
 use standpipe_tests::dockerd::{Dockerd, free_port};
 use standpipe_tests::environment;
 use standpipe_tests::guardian;
 use standpipe_tests::images;
-use standpipe_tests::payload::Payload;
+use standpipe_tests::payload::{Hasher, Payload};
 use standpipe_tests::pipe::{PipeOutcome, PipeRun};
 use standpipe_tests::poll;
 use standpipe_tests::process::Program;
+use standpipe_tests::raw::with_query;
 use standpipe_tests::rest::Credential;
 use standpipe_tests::server::ServerOptions;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::world::{World, location, turn};
+use crate::world::{World, turn};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_through_nginx_ends_with_advice_and_succeeds_once_it_is_followed() {
@@ -50,8 +51,9 @@ async fn a_push_through_nginx_ends_with_advice_and_succeeds_once_it_is_followed(
         ],
     );
     site.serve(Proxy::nginx, &example).await;
-    let _ = site.push("behind-nginx", large(), &[]).await.digest();
+    let _ = site.push("behind-nginx", 64 * MIB, &[]).await.digest();
     site.check_streaming().await;
+    site.check_size().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,8 +70,9 @@ async fn a_push_through_caddy_succeeds_at_once() {
         ],
     );
     site.serve(Proxy::caddy, &example).await;
-    let _ = site.push("behind-caddy", large(), &[]).await.digest();
+    let _ = site.push("behind-caddy", 64 * MIB, &[]).await.digest();
     site.check_streaming().await;
+    site.check_size().await;
 }
 
 /// A server, and a proxy with TLS before it.
@@ -111,7 +114,7 @@ impl Site {
         self.proxy = None;
         self.proxy = Some(start(self, text));
         let client = self.trusting_client();
-        let ready = format!("https://localhost:{}/readyz", self.port);
+        let ready = format!("{}/readyz", self.url());
         poll::until("proxy before the server", Duration::from_secs(20), async || {
             match client.get(&ready).send().await {
                 Ok(response) if response.status() == 200 => Ok(()),
@@ -160,22 +163,12 @@ impl Site {
 
     /// The server has the beginning of a body before the client has sent its end.
     async fn check_streaming(&self) {
-        let raw = self.world.raw_as(&self.credential);
-        let path = format!("/v2/acme/{}/blobs/uploads/", PACKAGES[0]);
-        let started = raw.send(Method::POST, &path, &[], "").await.expect("it starts").expect(202);
-        let target = location(&started);
-        let target = target.strip_prefix(&self.world.server.url()).unwrap_or(&target).to_owned();
         let (pieces, received) = mpsc::channel::<Result<Bytes, std::io::Error>>(1);
         let body = Body::wrap_stream(stream::unfold(received, async |mut received| {
             received.recv().await.map(|piece| (piece, received))
         }));
-        let client = self.trusting_client();
-        let request = client
-            .patch(format!("https://localhost:{}{target}", self.port))
-            .basic_auth(&self.credential.username, Some(&self.credential.secret))
-            .header("content-type", "application/octet-stream")
-            .body(body);
-        let sending = tokio::spawn(request.send());
+        let target = self.start_upload().await;
+        let sending = tokio::spawn(self.request(Method::PATCH, &target).body(body).send());
         for _ in 0..4 {
             let piece = Payload::new(1, MIB).bytes();
             pieces.send(Ok(piece)).await.expect("the request is under way");
@@ -190,6 +183,46 @@ impl Site {
         drop(pieces);
         let answer = sending.await.expect("sending does not panic").expect("an answer comes");
         assert_eq!(answer.status(), 202);
+    }
+
+    /// A large layer goes up in one request, and comes down whole.
+    async fn check_size(&self) {
+        let payload = Payload::new(7, large());
+        let digest = payload.digest();
+        let target = with_query(&self.start_upload().await, "digest", &digest);
+        let request = self.request(Method::PUT, &target).header("content-length", payload.length());
+        let stream = payload.stream(0, payload.length());
+        let answer = request.body(Body::wrap_stream(stream)).send().await;
+        assert_eq!(answer.expect("an answer comes").status(), 201);
+
+        let path = format!("/v2/acme/{}/blobs/{digest}", PACKAGES[0]);
+        let mut answer = self.request(Method::GET, &path).send().await.expect("an answer comes");
+        let mut pulled = Hasher::default();
+        while let Some(piece) = answer.chunk().await.expect("the body comes whole") {
+            pulled.update(&piece);
+        }
+        assert_eq!(pulled.digest(), digest);
+    }
+
+    /// The path of a new upload, which the server may have named with the proxy's address.
+    async fn start_upload(&self) -> String {
+        let path = format!("/v2/acme/{}/blobs/uploads/", PACKAGES[0]);
+        let request = self.request(Method::POST, &path).header("content-length", 0);
+        let started = request.send().await.expect("an answer comes");
+        assert_eq!(started.status(), 202);
+        let location = started.headers()["location"].to_str().expect("a path is text").to_owned();
+        location.strip_prefix(&self.url()).unwrap_or(&location).to_owned()
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.trusting_client().request(method, format!("{}{path}", self.url()));
+        request
+            .basic_auth(&self.credential.username, Some(&self.credential.secret))
+            .header("content-type", "application/octet-stream")
+    }
+
+    fn url(&self) -> String {
+        format!("https://localhost:{}", self.port)
     }
 
     fn trusting_client(&self) -> reqwest::Client {
@@ -291,9 +324,9 @@ async fn make_certificates(folder: &Path) {
     openssl(&format!("x509 -req -in server.csr {sign} -days 2 -out server.pem")).await;
 }
 
-/// The size that the examples promise, in the long runs; else one that no default lets pass.
+/// The size of a layer that the examples promise, in the long runs.
 fn large() -> u64 {
-    if environment::is_soak() { 5 << 30 } else { 64 * MIB }
+    if environment::is_soak() { 5 << 30 } else { 200 * MIB }
 }
 
 const PACKAGES: [&str; 4] = ["too-large", "small-pieces", "behind-nginx", "behind-caddy"];
