@@ -156,10 +156,7 @@ impl Config {
         let credentials = auth.and_then(|auth| {
             auth::choose(given, auth, registry.as_ref(), &mut problems, &mut notes)
         });
-        let source = problems.take("SOURCE", source::parse(given.source.as_deref()));
-        let source_image =
-            problems.take("SOURCE_IMAGE", source::parse_image(given.source_image.as_deref()));
-        let platforms = problems.take_all("PLATFORMS", platforms::parse(given));
+        let source = source(given, &mut problems);
         problems.take("OUTPUT_FILE", options::output_file(given.output_file.as_deref()));
         let insecure = problems.take("INSECURE", values::boolean(given.insecure.as_deref()));
         let certificates = problems.take("CA_CERT", certificates::parse(given.ca_cert.as_deref()));
@@ -173,13 +170,12 @@ impl Config {
 
         // Each value is missing only if its problem was noted, so the last arm is reached only
         // with a list that is not empty.
-        let source = source.zip(source_image).zip(platforms);
         let target = registry.zip(workspace);
         match (image, tags, source, target, insecure, certificates, docker, transfer, options) {
             (
                 Some(image),
                 Some(tags),
-                Some(((source, source_image), platforms)),
+                Some((source, source_image, platforms)),
                 Some((registry, workspace)),
                 Some(insecure),
                 Some(certificates),
@@ -267,6 +263,18 @@ fn tags(given: &Environment) -> Result<Vec<Tag>, Vec<String>> {
         }
     }
     Ok(tags)
+}
+
+/// Where the image is read from, which one it is, and which of its platforms are meant.
+fn source(
+    given: &Environment,
+    problems: &mut Problems,
+) -> Option<(ImageSource, Option<String>, Vec<Platform>)> {
+    let source = problems.take("SOURCE", source::parse(given.source.as_deref()));
+    let image = source::parse_image(given.source_image.as_deref());
+    let image = problems.take("SOURCE_IMAGE", image);
+    let platforms = problems.take_all("PLATFORMS", platforms::parse(given));
+    Some((source?, image?, platforms?))
 }
 
 fn refuse_long_path(

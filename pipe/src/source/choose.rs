@@ -30,7 +30,7 @@ impl Chosen {
         match &root.node {
             Node::Part(part) => {
                 fits(wanted, root.platform())?;
-                Ok(Self { parts: vec![part.clone()], indexes: Vec::new() })
+                Ok(Self { parts: vec![(**part).clone()], indexes: Vec::new() })
             }
             Node::Index { .. } => Self::from_index(root, wanted),
             Node::Missing(what) => Err(Failure::new(format!("{what} is missing"))),
@@ -121,7 +121,7 @@ impl Chosen {
 
     fn add(&mut self, child: &Child) {
         match &child.node {
-            Node::Part(part) => self.parts.push(part.clone()),
+            Node::Part(part) => self.parts.push((**part).clone()),
             Node::Index { manifest, children } => {
                 children.iter().for_each(|child| self.add(child));
                 self.indexes.push(manifest.clone());
@@ -152,7 +152,7 @@ impl Chosen {
                 && belongs
                 && seen.insert(digest)
             {
-                parts.push(part.clone());
+                parts.push((**part).clone());
                 descriptors.push(described(leaf));
             }
         }
@@ -185,22 +185,24 @@ fn some<'a>(
     there: &[(&'a Child, &'a Platform)],
     wanted: &[Platform],
 ) -> Result<Vec<(&'a Child, &'a Platform)>, Failure> {
-    for wish in wanted.iter().filter(|wish| !there.iter().any(|(_, one)| wish.accepts(one))) {
-        let named = images.iter().find(|(_, platform)| wish.accepts(platform));
-        let failure = match named.map(|(child, _)| &child.node) {
-            Some(Node::Broken(why)) => {
-                Failure::new(format!("platform {wish} cannot be used: {why}"))
-            }
-            Some(_) => {
-                Failure::new(format!("platform {wish} is named, but its content is not there"))
-                    .hint(format!("Fetch it first: docker pull --platform {wish}, or build it."))
-            }
-            None => Failure::new(format!("there is no platform {wish}")),
-        };
-        return Err(failure.hint(format!("Platforms that are there: {}.", list(there))));
+    let absent = |wish: &&Platform| !there.iter().any(|(_, one)| wish.accepts(one));
+    if let Some(wish) = wanted.iter().find(absent) {
+        return Err(
+            why_absent(wish, images).hint(format!("Platforms that are there: {}.", list(there)))
+        );
     }
     let is_wanted = |platform: &Platform| wanted.iter().any(|wish| wish.accepts(platform));
     Ok(there.iter().copied().filter(|(_, platform)| is_wanted(platform)).collect())
+}
+
+fn why_absent(wish: &Platform, images: &[(&Child, &Platform)]) -> Failure {
+    let named = images.iter().find(|(_, platform)| wish.accepts(platform));
+    match named.map(|(child, _)| &child.node) {
+        Some(Node::Broken(why)) => Failure::new(format!("platform {wish} cannot be used: {why}")),
+        Some(_) => Failure::new(format!("platform {wish} is named, but its content is not there"))
+            .hint(format!("Fetch it first: docker pull --platform {wish}, or build it.")),
+        None => Failure::new(format!("there is no platform {wish}")),
+    }
 }
 
 /// What is wrong with the first manifest that is there and cannot be used.

@@ -25,7 +25,7 @@ pub(super) struct Child {
 #[derive(Debug)]
 pub(super) enum Node {
     /// An image of one platform, or an artifact, with everything that it needs.
-    Part(Part),
+    Part(Box<Part>),
     /// An index.
     Index {
         /// As it is stored.
@@ -70,7 +70,7 @@ impl Child {
     /// The part whose configuration has this digest.
     pub(super) fn part_of(&self, config: &Digest) -> Option<&Part> {
         self.leaves().into_iter().find_map(|leaf| match &leaf.node {
-            Node::Part(part) if part.config.digest == *config => Some(part),
+            Node::Part(part) if part.config.digest == *config => Some(&**part),
             _ => None,
         })
     }
@@ -184,7 +184,7 @@ impl Walk<'_> {
         {
             return Ok(Node::Broken(reason));
         }
-        Ok(Node::Part(part))
+        Ok(Node::Part(Box::new(part)))
     }
 
     /// Holds the layers of a part against the diffIDs of its configuration; says what is wrong.
