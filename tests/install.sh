@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Brings what building and testing need: a C compiler and the container clients.
+# Brings what building and testing need: a C compiler, the container clients, proxies.
 # Installs as root on Debian and its relatives; elsewhere says what is missing and ends with 1.
 set -euo pipefail
 
@@ -8,8 +8,9 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # program:package, in Debian's names.
 needed=(
-    cc:gcc buildah:buildah docker:docker.io dockerd:docker.io faketime:faketime podman:podman
-    skopeo:skopeo umoci:umoci
+    buildah:buildah busybox:busybox-static caddy:caddy cc:gcc dnsmasq:dnsmasq-base docker:docker.io
+    docker-compose:docker-compose dockerd:docker.io faketime:faketime ip:iproute2 nginx:nginx
+    openssl:openssl podman:podman skopeo:skopeo systemd-analyze:systemd umoci:umoci
 )
 
 missing_programs=()
@@ -34,6 +35,12 @@ done
 if ! printf '#include <stdlib.h>\n' | cc -fsyntax-only -x c - >/dev/null 2>&1; then
     missing_programs+=("stdlib.h")
     add_package libc6-dev
+fi
+
+# What the images take their certificates from.
+if ! [ -s /etc/ssl/certs/ca-certificates.crt ]; then
+    missing_programs+=(certificates)
+    add_package ca-certificates
 fi
 
 if [ ${#missing_packages[@]} -eq 0 ]; then

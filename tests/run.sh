@@ -16,8 +16,9 @@ usage: tests/run.sh [--soak] [--unit | --e2e] [FILTER...]
   --mutants take out one protection after the other and show which test notices (20 minutes)
   FILTER    only tests whose name contains one of these
 
-Needs a C compiler, docker and dockerd, faketime, podman, buildah, skopeo and umoci. As root on Debian
-they are installed; elsewhere a client that is missing skips its tests, or fails them when CI is set.
+Needs a C compiler and the programs that tests/install.sh names: container clients, proxies and what
+a network of one's own takes. As root on Debian they are installed; elsewhere a program that is missing
+skips its tests, or fails them when CI is set.
 STANDPIPE_SERVER_BIN and STANDPIPE_PIPE_BIN name other binaries to test; STANDPIPE_SEED repeats
 a random run; STANDPIPE_ROUNDS=N makes the simulated power losses and damages N times as many.
 TEXT
@@ -87,6 +88,8 @@ if [ $run_unit = yes ]; then
         -- "${filters[@]}"
 fi
 if [ $run_e2e = yes ]; then
+    # First, because both end in the same place, and what is tested by itself is the ordinary build.
+    part "files of the images" packaging/build.sh
     part "release build" cargo build --locked --release -p standpipe-pipe -p standpipe-server
     part "end to end" cargo test --locked -p standpipe-tests -- "${filters[@]}"
 fi

@@ -27,6 +27,8 @@ pub fn pipe_variables(data: &[u8]) {
         Err(error) => {
             let Error::Variables(problems) = &error else { panic!("{error:?}") };
             assert!(!problems.is_empty() && error.exit_code() == 2, "{error}");
+            let own = |name: &str| name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            assert!(problems.iter().all(|problem| own(&problem.variable)), "{problems:?}");
             for line in error.hints().into_iter().chain([error.to_string()]) {
                 assert!(!line.contains(char::is_control), "{line:?}");
                 silent(&line, &secrets);

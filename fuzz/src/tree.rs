@@ -12,8 +12,8 @@ pub(crate) enum Tree {
     Other,
     Whole(u64),
     Text(String),
-    List(Vec<Tree>),
-    Map(Vec<(String, Tree)>),
+    List(Vec<Self>),
+    Map(Vec<(String, Self)>),
 }
 
 impl Tree {

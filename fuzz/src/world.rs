@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode, header};
+use serde_json::json;
 use standpipe_server::app::{App, HttpSettings};
 use standpipe_server::auth::{AuthSettings, Authenticator, NewToken};
 use standpipe_server::blobs::fs::FsBlobStore;
 use standpipe_server::blobs::fs::files::SystemFiles;
 use standpipe_server::clock::Clock;
+use standpipe_server::domain::manifest::OCI_MANIFEST;
 use standpipe_server::domain::{
     Action, Caller, Change, Principal, Timestamp, Visibility, WorkspaceSettings,
 };
@@ -17,8 +21,9 @@ use standpipe_server::metadata::redb::{RedbOptions, RedbStore};
 use standpipe_server::metadata::{DocumentKind, NewWorkspace, RepositoryFields};
 use standpipe_server::registry::{Limits, Registry};
 use tempfile::TempDir;
+use tower::ServiceExt as _;
 
-/// A registry with the workspace `acme`, its public repository `shop` and the package `shop`.
+/// A registry with the workspace `acme`, its public repository `shop` and the package `shop` with an image.
 pub(crate) struct World {
     pub(crate) router: Router,
     /// `Authorization` headers: of nobody, of the administrator, of somebody without any role.
@@ -44,8 +49,33 @@ impl World {
         let (requests, stopping) = Default::default();
         let app = Arc::new(App { registry, auth, http, requests, stopping });
         populate(&app.registry).await;
-        let shown = [None, Some(token(&app, "admin").await), Some(token(&app, "eve").await)];
-        Self { router: router(app), shown, _directory: directory }
+        let admin = token(&app, "admin").await;
+        let eve = token(&app, "eve").await;
+        let router = router(app);
+        push(&router, &admin).await;
+        Self { router, shown: [None, Some(admin), Some(eve)], _directory: directory }
+    }
+}
+
+/// Pushes an image of a configuration `{}` and no layers as `v1`.
+async fn push(router: &Router, shown: &str) {
+    let digest = crate::pipe_archive::digest(b"{}");
+    let blob = format!("/v2/acme/shop/blobs/uploads/?digest={digest}");
+    let config = json!({"mediaType": "application/json", "digest": digest, "size": 2});
+    let manifest = json!({"schemaVersion": 2, "config": config, "layers": []}).to_string();
+    for (method, path, body) in [
+        (Method::POST, blob.as_str(), "{}"),
+        (Method::PUT, "/v2/acme/shop/manifests/v1", &manifest),
+    ] {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, shown)
+            .header(header::CONTENT_TYPE, OCI_MANIFEST)
+            .body(Body::from(body.to_owned()))
+            .expect("a legal request");
+        let answer = router.clone().oneshot(request).await.expect("the router answers");
+        assert_eq!(answer.status(), StatusCode::CREATED, "{path}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! `main` turns it into an exit code.
 
 pub mod admin;
+mod health;
 mod maintenance;
 mod serve;
 
@@ -35,6 +36,11 @@ pub enum Command {
     Serve(ServeArgs),
     /// Read all settings, say what is wrong, and print what would be used
     CheckConfig(ServeArgs),
+    /// Ask the server that runs with these settings whether it is ready
+    ///
+    /// Exits with 0 if it is, else with 1 and the reason. For health checks; containers of the server's
+    /// image have one that does this.
+    Health(ServeArgs),
     /// Hold all rows against each other and every object against its digest
     ///
     /// Works on a data directory that no server runs on; for a running server there is `admin verify`.
@@ -108,6 +114,9 @@ pub enum Failure {
     /// The settings.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The server is not well.
+    #[error(transparent)]
+    Health(#[from] health::HealthError),
     /// Verification, backup or restoring.
     #[error(transparent)]
     Maintenance(#[from] maintenance::MaintenanceError),
@@ -130,6 +139,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Serve(args) => Ok(serve::run(config::load(&args.flags())?)?),
         Command::CheckConfig(args) => check_config(&args.flags()),
+        Command::Health(args) => Ok(health::run(&config::load(&args.flags())?.config)?),
         Command::Verify(VerifyArgs { settings, rate, resume }) => {
             let options = VerifyOptions { bytes_per_second: rate, resume };
             Ok(maintenance::verify(quiet(&settings.flags())?, options)?)

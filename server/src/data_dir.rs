@@ -188,6 +188,13 @@ impl DataDir {
     }
 }
 
+/// Where the server of a directory said that it can be reached when it last started.
+#[must_use]
+pub fn announced(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path.join(LISTEN)).ok()?;
+    text.lines().next().map(str::to_owned)
+}
+
 /// Refuses a directory that holds something else than our data.
 fn check_ours(path: &Path) -> Result<(), DataDirError> {
     let io = |source| DataDirError::Io { path: path.to_owned(), source };

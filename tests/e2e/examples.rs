@@ -5,8 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use standpipe_tests::disk::files_below;
+use standpipe_tests::clients;
+use standpipe_tests::disk::{files_below, temporary_directory};
 use standpipe_tests::environment;
+use standpipe_tests::pipeline;
 use standpipe_tests::process::Program;
 
 #[test]
@@ -17,9 +19,11 @@ fn every_example_has_a_test() {
         .filter_map(|path| path.strip_prefix(&root).ok())
         .map(|path| path.to_string_lossy().into_owned())
         .collect();
-    // `quickstart.sh` is run by the module of that name, the others below.
-    let tested = ["bitbucket-pipelines.yml", "quickstart.sh", "server.yaml"];
-    assert_eq!(found, tested.map(str::to_owned).into());
+    // Run by `quickstart`, `pipelines`, `images` and `proxy`; the others below.
+    let run =
+        ["quickstart.sh", "bitbucket-pipelines.yml", "compose.yaml", "nginx.conf", "Caddyfile"];
+    let tested = run.into_iter().chain(["server.yaml", "standpipe.service"]);
+    assert_eq!(found, tested.map(str::to_owned).collect());
 }
 
 #[tokio::test]
@@ -49,7 +53,7 @@ fn the_pipelines_example_uses_variables_that_the_pipe_has() {
         list(&pipe["variables"]).iter().filter_map(|variable| variable["name"].as_str()).collect();
     let mut steps = Vec::new();
     collect(&pipelines["pipelines"], "step", &mut steps);
-    assert!(steps.len() >= 2, "one step for each way to push");
+    assert_eq!(steps.len(), 6, "one step for each way to push");
     let mut used = 0;
     for item in steps.iter().flat_map(|step| list(&step["script"])) {
         let Some(variables) = item["variables"].as_object() else { continue };
@@ -61,6 +65,29 @@ fn the_pipelines_example_uses_variables_that_the_pipe_has() {
     assert!(used > 0, "a step uses the pipe");
     let text = fs::read_to_string(examples().join("bitbucket-pipelines.yml")).expect("it exists");
     assert!(text.contains("docker login"), "a step logs in without the pipe");
+}
+
+#[tokio::test]
+async fn systemd_takes_the_service_and_finds_it_well_locked_up() {
+    if !clients::is_installed("systemd-analyze") {
+        return clients::skip("systemd-analyze is not installed (Debian: systemd)");
+    }
+    let text = fs::read_to_string(examples().join("standpipe.service")).expect("it exists");
+    let folder = temporary_directory("unit");
+    let unit = folder.path().join("standpipe.service");
+    let installed = "/usr/local/bin/standpipe-server";
+    assert!(text.contains(installed), "{text}");
+    let server = environment::server_binary();
+    let text = text.replace(installed, &server.to_string_lossy());
+    fs::write(&unit, text).expect("our own folder is writable");
+    let analyze = |arguments: &[&str]| {
+        let program = Program::new("systemd-analyze").args(arguments);
+        program.args([&unit]).current_dir(folder.path())
+    };
+    let verified = analyze(&["verify", "--man=no"]).finish().await.succeeded();
+    assert!(verified.stderr.is_empty(), "{verified}");
+    // Exposure in tenths of systemd's own scale, where 100 is a service without any locks.
+    let _ = analyze(&["security", "--offline=true", "--threshold=15"]).finish().await.succeeded();
 }
 
 /// All values under this key, at any depth.
@@ -84,9 +111,7 @@ fn list(value: &Value) -> &[Value] {
 }
 
 fn yaml(path: &str) -> Value {
-    let text = fs::read_to_string(environment::repository_root().join(path));
-    let text = text.unwrap_or_else(|error| panic!("{path}: {error}"));
-    serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}"))
+    pipeline::yaml(&environment::repository_root().join(path))
 }
 
 fn examples() -> PathBuf {

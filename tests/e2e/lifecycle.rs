@@ -1,12 +1,15 @@
 //! From the first start to the last request: passwords, readiness, stopping with requests in flight.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use reqwest::{Body, Method};
+use standpipe_tests::environment;
 use standpipe_tests::payload::Payload;
 use standpipe_tests::poll;
+use standpipe_tests::process::Program;
 use standpipe_tests::raw::{Raw, answered};
 use standpipe_tests::rest::Rest;
 use standpipe_tests::server::{ADMIN, Server, ServerOptions};
@@ -47,6 +50,42 @@ async fn the_address_is_announced_in_the_data_directory() {
     let path = server.data().join("listen");
     let text = std::fs::read_to_string(path).expect("the file is there once the server is ready");
     assert_eq!(text.trim(), server.url());
+}
+
+#[tokio::test]
+async fn health_tells_a_server_that_works_from_one_that_does_not() {
+    let mut server = Server::start().await;
+    // The announced port is found by the data directory alone.
+    let health = |data: &Path| {
+        Program::new(environment::server_binary()).args(["health", "--data-dir"]).args([data])
+    };
+    let well = health(&server.data()).finish().await.succeeded();
+    assert_eq!(well.stdout.trim(), format!("the server at {} is ready", server.url()));
+    let told = ["health", "--listen", server.authority(), "--data-dir", "nowhere"];
+    let _ = Program::new(environment::server_binary()).args(told).finish().await.succeeded();
+
+    assert!(server.stop().await.success());
+    let gone = health(&server.data()).finish().await.ended_with(1);
+    assert!(gone.stderr.contains("no server answers at http://127.0.0.1:"), "{gone}");
+}
+
+#[tokio::test]
+async fn health_says_no_while_the_server_is_stopping() {
+    let options = ServerOptions {
+        environment: vec![("STANDPIPE_HTTP_NOTICE_SECONDS", "20".to_owned())],
+        ..ServerOptions::default()
+    };
+    let server = Server::start_with(options).await;
+    server.ask_to_stop();
+    poll::until("refusal", Duration::from_secs(10), async || {
+        let asked = ["health", "--listen", server.authority(), "--data-dir", "nowhere"];
+        let health = Program::new(environment::server_binary()).args(asked).finish().await;
+        match health.code {
+            Some(1) if health.stderr.contains("not ready: it is stopping") => Ok(()),
+            _ => Err(health.to_string()),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -31,9 +31,9 @@ async fn what_docker_saves_is_pushed_plain_and_compressed() {
     assert_eq!(pushed.config, image.id);
 
     let packed = bench.path("saved.tar.gz");
-    let mut packer = GzEncoder::new(File::create(&packed).unwrap(), Compression::fast());
-    io::copy(&mut File::open(&image.archive).unwrap(), &mut packer).unwrap();
-    packer.finish().unwrap();
+    let mut packer = GzEncoder::new(File::create(&packed).expect("readable"), Compression::fast());
+    io::copy(&mut File::open(&image.archive).expect("readable"), &mut packer).unwrap();
+    packer.finish().expect("readable");
     let again = bench.push(&format!("docker-archive:{}", packed.display())).await.digest();
     assert_eq!(again, pushed.digest, "compressing the archive does not show");
 }
@@ -63,7 +63,8 @@ async fn one_of_several_images_that_podman_saves_is_chosen_by_its_name() {
     let source = format!("docker-archive:{}", image.archive.display());
     let _ = podman.run(&["pull", "--quiet", &source]).await;
     let dockerfile = bench.path("Dockerfile");
-    fs::write(&dockerfile, format!("FROM {}\nLABEL other=yes\n", image.reference)).unwrap();
+    fs::write(&dockerfile, format!("FROM {}\nLABEL other=yes\n", image.reference))
+        .expect("readable");
     let (dockerfile, folder) = (dockerfile.display().to_string(), bench.folder.path().display());
     let folder = folder.to_string();
     let _ = podman.run(&["build", "--quiet", "--tag", "other:2", "-f", &dockerfile, &folder]).await;
@@ -83,7 +84,7 @@ async fn what_buildah_pushes_to_disk_is_pushed_on() {
     let Some(bench) = Bench::new().await else { return };
     let Some(buildah) = Client::find(Kind::Buildah).await else { return };
     let content = bench.path("content");
-    Payload::new(5, 70_000).write_to(&content).unwrap();
+    Payload::new(5, 70_000).write_to(&content).expect("readable");
     let container = buildah.run(&["from", "scratch"]).await.stdout.trim().to_owned();
     let content = content.display().to_string();
     let _ = buildah.run(&["copy", "--quiet", &container, &content, "/content"]).await;
@@ -133,7 +134,7 @@ async fn an_image_that_umoci_built_is_pushed() {
     let layout = bench.path("umoci").display().to_string();
     let image = format!("{layout}:1.2");
     let content = bench.path("content");
-    Payload::new(6, 70_000).write_to(&content).unwrap();
+    Payload::new(6, 70_000).write_to(&content).expect("readable");
     let content = content.display().to_string();
     let _ = umoci(&["init", "--layout", &layout]).await;
     let _ = umoci(&["new", "--image", &image]).await;
@@ -156,15 +157,15 @@ async fn an_index_of_three_platforms_comes_back_as_it_was() {
     let remote = format!("docker://{}", bench.world.reference("app", "latest"));
     let all = ["copy", "--all", "--preserve-digests", "--src-tls-verify=false", &remote];
     let _ = bench.skopeo.run(&[&all[..], &[&format!("oci:{}:1", back.display())]].concat()).await;
-    for blob in fs::read_dir(layout.join("blobs/sha256")).unwrap() {
-        let name = blob.unwrap().file_name();
+    for blob in fs::read_dir(layout.join("blobs/sha256")).expect("readable") {
+        let name = blob.expect("readable").file_name();
         assert!(back.join("blobs/sha256").join(&name).is_file(), "{} is missing", name.display());
     }
     let alone = bench.run(&source).set("PLATFORMS", "linux/arm64").finish().await.digest();
     assert_ne!(alone, digest);
     let config = bench.config_of(&alone).await;
-    let config = fs::read(layout.join("blobs").join(config.replace(':', "/"))).unwrap();
-    let config: Value = serde_json::from_slice(&config).unwrap();
+    let config = fs::read(layout.join("blobs").join(config.replace(':', "/"))).expect("readable");
+    let config: Value = serde_json::from_slice(&config).expect("readable");
     assert_eq!(config["architecture"], "arm64");
     let two = bench.run(&source).set("PLATFORMS", "linux/arm64,linux/s390x").finish().await;
     let _ = two.digest();
@@ -222,7 +223,7 @@ impl Bench {
     async fn check(&self, source: &str) -> Pushed {
         let digest = self.push(source).await.digest();
         let there = self.skopeo.run(&["inspect", "--raw", source]).await.stdout;
-        let there: Value = serde_json::from_str(&there).unwrap();
+        let there: Value = serde_json::from_str(&there).expect("readable");
         let config = self.config_of(&digest).await;
         assert_eq!(there["config"]["digest"], config.as_str(), "{source}");
         // Pulling compares every layer with its digest, and converting it with its diffID.
@@ -239,7 +240,7 @@ impl Bench {
     async fn config_of(&self, digest: &str) -> String {
         let remote = self.remote(digest);
         let raw = self.skopeo.run(&["inspect", "--raw", "--tls-verify=false", &remote]).await;
-        let manifest: Value = serde_json::from_str(&raw.stdout).unwrap();
+        let manifest: Value = serde_json::from_str(&raw.stdout).expect("readable");
         manifest["config"]["digest"].as_str().unwrap_or_default().to_owned()
     }
 
@@ -250,15 +251,15 @@ impl Bench {
 
 /// The digests of raw layers that a configuration in a folder of skopeo's names.
 fn diff_ids(folder: &Path, config: &str) -> Vec<Value> {
-    let config = fs::read(folder.join(config.trim_start_matches("sha256:"))).unwrap();
-    let config: Value = serde_json::from_slice(&config).unwrap();
+    let config = fs::read(folder.join(config.trim_start_matches("sha256:"))).expect("readable");
+    let config: Value = serde_json::from_slice(&config).expect("readable");
     config["rootfs"]["diff_ids"].as_array().cloned().unwrap_or_default()
 }
 
 /// The digests of the layers, unpacked, that a manifest in a folder of skopeo's names.
 fn layers(folder: &Path) -> Vec<Value> {
-    let manifest = fs::read(folder.join("manifest.json")).unwrap();
-    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    let manifest = fs::read(folder.join("manifest.json")).expect("readable");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("readable");
     let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
     layers.into_iter().map(|layer| layer["digest"].clone()).collect()
 }

@@ -49,10 +49,20 @@ impl Client {
             Kind::Docker => Dockerd::shared().await?.host(),
             Kind::Buildah | Kind::Podman | Kind::Skopeo => String::new(),
         };
+        Some(Self::with_home(kind, docker_host))
+    }
+
+    /// `docker` with a daemon of the caller's choice.
+    #[must_use]
+    pub fn docker_at(docker_host: &str) -> Self {
+        Self::with_home(Kind::Docker, docker_host.to_owned())
+    }
+
+    fn with_home(kind: Kind, docker_host: String) -> Self {
         let client = Self { kind, home: temporary_directory(kind.program()), docker_host };
         // Some of them take a file that is named, but absent, for a mistake.
         fs::write(client.authfile(), "{}").expect("our own folder is writable");
-        Some(client)
+        client
     }
 
     /// The program's name.
@@ -64,25 +74,34 @@ impl Client {
     /// A call of the program with its own storage and configuration.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Program {
-        let program = Program::new(self.name())
-            .env("HOME", self.home.path())
-            .env("TMPDIR", self.home.path())
-            .env("XDG_RUNTIME_DIR", self.home.path().join("run"))
-            .env("REGISTRY_AUTH_FILE", self.authfile());
+        let program = self.run_by(self.name());
         let program = match self.kind {
-            Kind::Docker => program
-                .env("DOCKER_HOST", &self.docker_host)
-                .env("DOCKER_CONFIG", self.home.path().join("docker"))
-                // The classic builder needs no plug-in, and a step may have none.
-                .env("DOCKER_BUILDKIT", "0"),
             Kind::Buildah | Kind::Podman => program
                 .args(["--root".as_ref(), self.home.path().join("root").as_os_str()])
                 .args(["--runroot".as_ref(), self.home.path().join("run").as_os_str()])
                 // Works on every file system, also inside another container.
                 .args(["--storage-driver", "vfs"]),
-            Kind::Skopeo => program,
+            Kind::Docker | Kind::Skopeo => program,
         };
         program.args(arguments)
+    }
+
+    /// A program that calls the client, such as a shell: with the client's own configuration.
+    #[must_use]
+    pub fn run_by(&self, program: &str) -> Program {
+        let program = Program::new(program)
+            .env("HOME", self.home.path())
+            .env("TMPDIR", self.home.path())
+            .env("XDG_RUNTIME_DIR", self.home.path().join("run"))
+            .env("REGISTRY_AUTH_FILE", self.authfile());
+        match self.kind {
+            Kind::Docker => program
+                .env("DOCKER_HOST", &self.docker_host)
+                .env("DOCKER_CONFIG", self.home.path().join("docker"))
+                // The classic builder needs no plug-in, and a step may have none.
+                .env("DOCKER_BUILDKIT", "0"),
+            Kind::Buildah | Kind::Podman | Kind::Skopeo => program,
+        }
     }
 
     /// Logs in, whatever comes of it.
@@ -182,6 +201,25 @@ impl Client {
     /// A call that must end with exit code 0.
     pub async fn run(&self, arguments: &[&str]) -> Finished {
         self.command(arguments).finish().await.succeeded()
+    }
+
+    /// A call of docker from a destructor, whatever comes of it; returns both outputs.
+    #[must_use]
+    pub fn blocking(&self, arguments: &[&str]) -> String {
+        let output = std::process::Command::new(self.name())
+            .env_clear()
+            .env("PATH", environment::search_path())
+            .env("HOME", self.home.path())
+            .env("DOCKER_HOST", &self.docker_host)
+            .args(arguments)
+            .output();
+        output.map_or_else(
+            |error| error.to_string(),
+            |output| {
+                let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                text(&output.stdout) + &text(&output.stderr)
+            },
+        )
     }
 
     /// A folder below the client's home that does not exist yet.

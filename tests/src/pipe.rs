@@ -160,7 +160,7 @@ impl PipeOutcome {
 }
 
 /// The fixed list that the platform passes to every pipe. What is unset arrives empty, not absent.
-const STEP: [(&str, &str); 24] = [
+pub const STEP: [(&str, &str); 24] = [
     ("BITBUCKET_STEP_TRIGGERER_UUID", "{6b1c3b9e-35a7-4d0f-9d25-0d6ff2b1a001}"),
     ("BITBUCKET_REPO_FULL_NAME", "acme/shop"),
     ("BITBUCKET_GIT_HTTP_ORIGIN", "http://bitbucket.org/acme/shop"),

@@ -98,7 +98,8 @@ fn refused(target: &Target, refusal: &Refusal) -> Error {
         401 | 403 => denied(target, refusal),
         413 => Error::Registry(
             Failure::new(format!("{registry} refuses a layer as too large ({refusal})"))
-                .hint("A proxy before the registry may limit a request: try a smaller CHUNK_SIZE.")
+                .hint("If a proxy stands before the registry, it limits the size of a request. Who runs it changes that; in nginx: client_max_body_size 0; (see examples/nginx.conf).")
+                .hint("Until then, a CHUNK_SIZE below the limit gets through: nginx takes 1 MB unless told otherwise, so CHUNK_SIZE=900K.")
                 .hint("Bitbucket's registry takes layers of at most 32 GB."),
         ),
         429 => Error::Registry(

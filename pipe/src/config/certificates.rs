@@ -3,6 +3,9 @@
 //! Invariant: only certificates come out; the text is never quoted in a message, because people
 //! paste private keys.
 
+use std::fs::File;
+use std::io::Read as _;
+
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
@@ -35,11 +38,15 @@ fn unfold(text: &str) -> String {
 }
 
 fn read(path: &str) -> Result<String, String> {
-    let file = std::fs::metadata(path).map_err(|error| format!("file {path:?}: {error}"))?;
-    if file.len() > LARGEST {
+    let file = File::open(path).map_err(|error| format!("file {path:?}: {error}"))?;
+    let mut text = String::new();
+    // Devices and pipes do not tell their length.
+    let read = file.take(LARGEST + 1).read_to_string(&mut text);
+    read.map_err(|error| format!("file {path:?}: {error}"))?;
+    if text.len() as u64 > LARGEST {
         return Err(format!("file {path:?} is larger than 1 MiB; that is no certificate"));
     }
-    std::fs::read_to_string(path).map_err(|error| format!("file {path:?}: {error}"))
+    Ok(text)
 }
 
 const BEGIN: &str = "-----BEGIN";
@@ -59,6 +66,11 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         assert!(parse(Some("/none/ca.pem")).unwrap_err().contains("/none/ca.pem"));
+    }
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        assert!(parse(Some("/dev/zero")).unwrap_err().contains("larger than 1 MiB"));
     }
 
     #[test]

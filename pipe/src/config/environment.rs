@@ -1,7 +1,8 @@
 //! What was typed: the variables as they stand in the environment, before anything is judged.
 //!
 //! Invariant: the environment of the process is read here and nowhere else; an empty value is
-//! the same as none, because Pipelines passes unset defaults as empty strings.
+//! the same as none, because Pipelines passes unset defaults as empty strings; names are in
+//! upper case.
 //! Must not know: what a value means.
 
 use std::collections::BTreeMap;
@@ -69,8 +70,13 @@ impl Environment {
     pub(crate) fn from_variables(
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, envy::Error> {
-        let given: BTreeMap<String, String> =
-            variables.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        // envy does not tell upper from lower case: `debug` of some other tool would count as ours,
+        // and with `DEBUG` besides it neither could be read.
+        let is_ours = |name: &str| !name.contains(|c: char| c.is_lowercase());
+        let given: BTreeMap<String, String> = variables
+            .into_iter()
+            .filter(|(name, value)| is_ours(name) && !value.is_empty())
+            .collect();
         let is_listed = |name: &str| {
             LISTS
                 .iter()
@@ -136,6 +142,15 @@ mod tests {
         assert_eq!(environment.list("ANNOTATIONS").unwrap(), [""; 0]);
         let given = [("TAGS_COUNT".to_owned(), "x".to_owned())];
         assert!(Environment::from_variables(given).unwrap().list("TAGS").is_err());
+    }
+
+    #[test]
+    fn a_variable_in_lower_case_is_another_one() {
+        let given = [("TAGS", "1.2"), ("tags", "other"), ("Debug", "x"), ("username", "me")];
+        let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let environment = Environment::from_variables(given).unwrap();
+        let expected = Environment { tags: Some("1.2".to_owned()), ..Environment::default() };
+        assert_eq!(environment, expected);
     }
 
     #[test]

@@ -156,7 +156,7 @@ impl Config {
         let credentials = auth.and_then(|auth| {
             auth::choose(given, auth, registry.as_ref(), &mut problems, &mut notes)
         });
-        let source = source(given, &mut problems);
+        let source = sources(given, &mut problems);
         problems.take("OUTPUT_FILE", options::output_file(given.output_file.as_deref()));
         let insecure = problems.take("INSECURE", values::boolean(given.insecure.as_deref()));
         let certificates = problems.take("CA_CERT", certificates::parse(given.ca_cert.as_deref()));
@@ -265,16 +265,16 @@ fn tags(given: &Environment) -> Result<Vec<Tag>, Vec<String>> {
     Ok(tags)
 }
 
-/// Where the image is read from, which one it is, and which of its platforms are meant.
-fn source(
+/// Where the image is, which of those there, and which of its platforms.
+fn sources(
     given: &Environment,
     problems: &mut Problems,
 ) -> Option<(ImageSource, Option<String>, Vec<Platform>)> {
     let source = problems.take("SOURCE", source::parse(given.source.as_deref()));
-    let image = source::parse_image(given.source_image.as_deref());
-    let image = problems.take("SOURCE_IMAGE", image);
+    let named = source::parse_image(given.source_image.as_deref());
+    let named = problems.take("SOURCE_IMAGE", named);
     let platforms = problems.take_all("PLATFORMS", platforms::parse(given));
-    Some((source?, image?, platforms?))
+    Some((source?, named?, platforms?))
 }
 
 fn refuse_long_path(

@@ -185,24 +185,23 @@ fn some<'a>(
     there: &[(&'a Child, &'a Platform)],
     wanted: &[Platform],
 ) -> Result<Vec<(&'a Child, &'a Platform)>, Failure> {
-    let absent = |wish: &&Platform| !there.iter().any(|(_, one)| wish.accepts(one));
-    if let Some(wish) = wanted.iter().find(absent) {
-        return Err(
-            why_absent(wish, images).hint(format!("Platforms that are there: {}.", list(there)))
-        );
+    let is_there = |wish: &Platform| there.iter().any(|(_, one)| wish.accepts(one));
+    if let Some(wish) = wanted.iter().find(|wish| !is_there(wish)) {
+        let named = images.iter().find(|(_, platform)| wish.accepts(platform));
+        let failure = match named.map(|(child, _)| &child.node) {
+            Some(Node::Broken(why)) => {
+                Failure::new(format!("platform {wish} cannot be used: {why}"))
+            }
+            Some(_) => {
+                Failure::new(format!("platform {wish} is named, but its content is not there"))
+                    .hint(format!("Fetch it first: docker pull --platform {wish}, or build it."))
+            }
+            None => Failure::new(format!("there is no platform {wish}")),
+        };
+        return Err(failure.hint(format!("Platforms that are there: {}.", list(there))));
     }
     let is_wanted = |platform: &Platform| wanted.iter().any(|wish| wish.accepts(platform));
     Ok(there.iter().copied().filter(|(_, platform)| is_wanted(platform)).collect())
-}
-
-fn why_absent(wish: &Platform, images: &[(&Child, &Platform)]) -> Failure {
-    let named = images.iter().find(|(_, platform)| wish.accepts(platform));
-    match named.map(|(child, _)| &child.node) {
-        Some(Node::Broken(why)) => Failure::new(format!("platform {wish} cannot be used: {why}")),
-        Some(_) => Failure::new(format!("platform {wish} is named, but its content is not there"))
-            .hint(format!("Fetch it first: docker pull --platform {wish}, or build it.")),
-        None => Failure::new(format!("there is no platform {wish}")),
-    }
 }
 
 /// What is wrong with the first manifest that is there and cannot be used.

@@ -70,7 +70,7 @@ impl Child {
     /// The part whose configuration has this digest.
     pub(super) fn part_of(&self, config: &Digest) -> Option<&Part> {
         self.leaves().into_iter().find_map(|leaf| match &leaf.node {
-            Node::Part(part) if part.config.digest == *config => Some(&**part),
+            Node::Part(part) if part.config.digest == *config => Some(part.as_ref()),
             _ => None,
         })
     }

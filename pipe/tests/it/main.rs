@@ -18,6 +18,7 @@ mod layout;
 mod pipe_yml;
 mod platforms;
 mod push;
+mod readme;
 mod registry;
 mod resume;
 mod security;
