@@ -168,3 +168,12 @@ fn platforms_may_be_text_and_list_together() {
     assert_eq!(shown, ["linux/amd64", "linux/arm64", "linux/arm/v7"]);
     assert!(problems(&[("PLATFORMS", "amd64")])[0].contains("linux/amd64"));
 }
+
+#[test]
+fn a_daemon_that_pushes_by_itself_chooses_neither_source_nor_platform() {
+    for variable in [("SOURCE", "oci:out"), ("PLATFORMS", "linux/amd64")] {
+        let problems = problems(&[("MODE", "daemon"), variable]);
+        assert!(problems[0].starts_with(variable.0) && problems[0].contains("MODE=daemon"));
+    }
+    assert!(config(&[("MODE", "daemon"), ("SOURCE_IMAGE", "built:7")]).is_ok());
+}

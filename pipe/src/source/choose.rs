@@ -10,7 +10,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use super::files::{Files, Reading, invalid};
+use super::files::{Files, Presence, Reading, invalid};
 use super::layout::{Child, Node, Part};
 use crate::config::Platform;
 use crate::error::Failure;
@@ -51,7 +51,7 @@ impl Chosen {
         let (mut layers, mut configs) = (Vec::new(), Vec::new());
         for part in &self.parts {
             for layer in &part.layers {
-                if layer.is_foreign() && files.blob(&layer.digest, reading).is_err() {
+                if layer.is_foreign() && files.presence(&layer.digest) == Presence::Missing {
                     tracing::info!("layer {} may not be handed on: left out", layer.digest.short());
                     continue;
                 }

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::io;
 
 use super::choose::{self, Chosen};
-use super::files::{Files, Reading, invalid};
+use super::files::{Files, LIST, Reading, invalid};
 use super::layout::{self, Child, Node};
 use super::listed::{self, Entry};
 use super::{Fault, Local};
@@ -49,18 +49,23 @@ pub(super) fn exported(files: &Files, local: &Local, wanted: &[Platform]) -> Res
     let roots = roots(files)?;
     // The containerd store calls an image by its manifest or index.
     let named = roots.iter().find(|root| root.descriptor.digest.as_str() == local.id);
-    if let Some(root) = named
-        && matches!(root.node, Node::Part(_) | Node::Index { .. })
-    {
-        match Chosen::from(root, wanted) {
+    // The first thing that is wrong, should nothing fit.
+    let mut odd = None;
+    match named.map(|root| (root, &root.node)) {
+        Some((root, Node::Part(_) | Node::Index { .. })) => match Chosen::from(root, wanted) {
             Ok(chosen) => return Ok(Found::Manifests(chosen)),
             // The list knows no platforms.
             Err(failure) if !wanted.is_empty() => return Err(failure.into()),
-            Err(failure) => tracing::debug!("the index of the export is not used: {failure}"),
-        }
+            Err(failure) => odd = Some(Fault::from(failure)),
+        },
+        Some((_, Node::Broken(why))) => odd = Some(invalid(why.clone()).into()),
+        Some((_, Node::Missing(what))) => odd = Some(invalid(format!("{what} is missing")).into()),
+        None => {}
     }
-    let mut odd = None;
-    for listed in listed::entries(files)?.unwrap_or_default() {
+    let Some(list) = listed::entries(files)? else {
+        return Err(odd.unwrap_or_else(|| invalid(format!("it has no {LIST}")).into()));
+    };
+    for listed in list {
         match Entry::read(files, listed) {
             Ok(entry) if entry.config.digest.as_str() == local.id => {
                 return choose(&roots, entry, wanted);
@@ -69,10 +74,10 @@ pub(super) fn exported(files: &Files, local: &Local, wanted: &[Platform]) -> Res
                 return choose(&roots, entry, wanted);
             }
             Ok(_) => {}
-            Err(error) => odd = Some(error),
+            Err(error) => odd = odd.or(Some(error.into())),
         }
     }
-    Err(odd.unwrap_or_else(|| invalid(NOT_LISTED)).into())
+    Err(odd.unwrap_or_else(|| invalid(NOT_LISTED).into()))
 }
 
 /// The image of an entry of the list.

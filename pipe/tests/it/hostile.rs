@@ -3,6 +3,7 @@
 use axum::http::Method;
 use serde_json::{Value, json};
 
+use crate::daemon::Daemon;
 use crate::harness::{Outcome, Step};
 use crate::image::{Image, Layout, Tar, digest, foreign_gzip, hex};
 use crate::layout::{CONFIG, IMAGE, LAYER, Store};
@@ -270,4 +271,24 @@ async fn a_layout_with_odd_files_is_no_way_out() {
     }
     assert_eq!(registry.count(&Method::POST, "/uploads/"), 0);
     assert_eq!(layer["mediaType"], LAYER);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_without_a_usable_image_is_refused_with_the_reason() {
+    let registry = Registry::start(Login::Nobody).await;
+    let mut image = Image::new("app:latest", Layout::Containerd, &[b"one", b"two"]);
+    let lying = store(|_, manifest| manifest["layers"][0]["size"] = json!(7));
+    let id = lying.entries[0]["digest"].as_str().unwrap().to_owned();
+    image.given = Some((id, lying.tar()));
+    let daemon = Daemon::start(vec![image.clone()]).await;
+    let outcome = Step::new(&daemon, &registry).run().await;
+    outcome.fails(3, &["the export of image app:latest", "bytes, 7 are named"]);
+
+    let mut tar = Tar::new();
+    tar.file("index.json", br#"{"manifests":[]}"#);
+    image.given = Some((digest(b"other"), tar.finish()));
+    let daemon = Daemon::start(vec![image]).await;
+    let outcome = Step::new(&daemon, &registry).run().await;
+    outcome.fails(3, &["the export of image app:latest", "it has no manifest.json"]);
+    assert_eq!(registry.count(&Method::POST, "/uploads/"), 0);
 }

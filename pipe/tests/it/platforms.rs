@@ -204,6 +204,10 @@ async fn the_containerd_store_of_a_daemon_pushes_its_index_as_it_is() {
     let step = step.set("PLATFORMS", "linux/arm64");
     step.run().await.references();
     assert_eq!(tagged(&registry, "latest").1, multi.store.bytes(&multi.arm64));
+    // What docker save writes of it is the same.
+    let step = Step::without_daemon(&registry).file("app.tar", &multi.store.tar());
+    step.set("SOURCE", "docker-archive:app.tar").run().await.references();
+    assert_eq!(tagged(&registry, "latest").1, multi.store.bytes(&multi.index));
 }
 
 /// As a daemon has it that has pulled an image for its own platform.

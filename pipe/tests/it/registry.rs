@@ -375,7 +375,9 @@ async fn manifest(
         }
         let layers = parsed["layers"].as_array().into_iter().flatten();
         let config = parsed.get("config");
-        for blob in layers.chain(config) {
+        // What may not be handed on is fetched from elsewhere (image-spec, layer.md).
+        let is_ours = |blob: &&serde_json::Value| blob.get("urls").is_none();
+        for blob in layers.chain(config).filter(is_ours) {
             let stored = content.blobs.get(blob["digest"].as_str().unwrap());
             let mounted = faults.mountable.is_some();
             if !mounted && stored.map(|stored| stored.len() as u64) != blob["size"].as_u64() {

@@ -1,10 +1,13 @@
 //! Archives and layouts instead of a daemon: what is pushed of them, and which image is meant.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use axum::http::Method;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
+use crate::daemon::Daemon;
 use crate::harness::Step;
 use crate::image::{Fault, Image, Layout, Tar, digest, foreign_gzip, hex, noise};
 use crate::layout::Store;
@@ -152,7 +155,7 @@ async fn most_spooled(step: &Step) -> u64 {
     let mut most = 0;
     while child.try_wait().unwrap().is_none() {
         most = most.max(step.spooled_bytes());
-        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     step.finish(child).await.references();
     most
@@ -284,4 +287,104 @@ async fn an_archive_of_another_kind_is_recognised() {
         let step = Step::without_daemon(&registry).file("a.tar", content);
         step.set("SOURCE", source).run().await.fails(3, &[words]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_layers_are_compressed_as_it_is_asked_for() {
+    let image = image(Layout::Legacy);
+    for (method, ending) in [("zstd:1", "tar+zstd"), ("none", "tar"), ("gzip:1", "tar+gzip")] {
+        let registry = Registry::start(Login::Nobody).await;
+        let step = Step::without_daemon(&registry).file("app.tar", &image.export());
+        let step = step.set("SOURCE", "docker-archive:app.tar").set("COMPRESSION", method);
+        step.run().await.references();
+        let from_archive = manifest(&registry, "latest");
+        let kind = from_archive["layers"][0]["mediaType"].as_str().unwrap();
+        assert_eq!(kind, format!("application/vnd.oci.image.layer.v1.{ending}"));
+        if method == "none" {
+            assert_eq!(from_archive["layers"][1]["digest"], digest(&image.layers[1]));
+        } else {
+            assert_eq!(pulled(&registry, "latest"), image.layers);
+        }
+        let daemon = Daemon::start(vec![image.clone()]).await;
+        let step = Step::new(&daemon, &registry).set("COMPRESSION", method);
+        step.set("TAGS", "again").run().await.references();
+        assert_eq!(manifest(&registry, "again"), from_archive, "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_image_of_a_daemon_may_have_another_name_than_the_package() {
+    let named = Image::new("reg.example/team/built:7", Layout::Oci, &[b"built"]);
+    let latest = Image::new("app:latest", Layout::Oci, &[b"latest"]);
+    let daemon = Daemon::start(vec![named.clone(), latest]).await;
+    let registry = Registry::start(Login::Nobody).await;
+    for image in ["reg.example/team/built:7", &named.id()] {
+        let step = Step::new(&daemon, &registry).set("SOURCE_IMAGE", image).set("TAGS", "a b");
+        step.run().await.references();
+        assert_eq!(config_digest(&registry, "a"), named.id());
+        assert_eq!(config_digest(&registry, "b"), named.id());
+    }
+    let step = Step::new(&daemon, &registry).set("SOURCE_IMAGE", "built:8");
+    step.run().await.fails(3, &["there is no local image built:8", "reg.example/team/built:7"]);
+}
+
+/// As podman's service answers to Docker's clients.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_with_layers_beside_each_other_is_read() {
+    let mut image = Image::new("app:latest", Layout::Legacy, &[b"one", b"two"]);
+    let mut tar = Tar::new();
+    let mut paths = Vec::new();
+    for layer in &image.layers {
+        let name = format!("{}.tar", hex(layer));
+        tar.file(&name, layer);
+        tar.link(&format!("{}/layer.tar", hex(&name.clone().into_bytes())), &format!("../{name}"));
+        paths.push(name);
+    }
+    let config = format!("{}.json", hex(&image.config));
+    tar.file(&config, &image.config);
+    let list = json!([{"Config": config, "RepoTags": null, "Layers": paths}]);
+    tar.file("manifest.json", list.to_string().as_bytes());
+    image.given = Some((image.id(), tar.finish()));
+    let daemon = Daemon::start(vec![image.clone()]).await;
+    let registry = Registry::start(Login::Nobody).await;
+    Step::new(&daemon, &registry).run().await.references();
+    assert_eq!(pulled(&registry, "latest"), image.layers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_may_not_be_handed_on_may_be_missing() {
+    let mut store = Store::default();
+    let app = store.image("windows/amd64", &[b"base", b"app"]);
+    let mut manifest = store.parsed(&app);
+    let base = manifest["layers"][0].clone();
+    manifest["layers"][0]["mediaType"] =
+        json!("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip");
+    manifest["layers"][0]["urls"] = json!(["https://windows.example/base"]);
+    store.forget(&base);
+    let app = store.document(crate::layout::IMAGE, &manifest);
+    store.enter(&app, None);
+    let registry = Registry::start(Login::Nobody).await;
+    let step = Step::without_daemon(&registry).file("app.tar", &store.tar());
+    let outcome = step.set("SOURCE", "oci-archive:app.tar").run().await;
+    outcome.references();
+    assert_eq!(registry.content().manifests["latest"].1, store.bytes(&app));
+    assert_eq!(outcome.count("may not be handed on: left out"), 1, "{outcome:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_is_stopped_while_it_reads_leaves_nothing_behind() {
+    let registry = Registry::start(Login::Nobody).await;
+    let image = Image::new("app:1", Layout::Legacy, &[&noise(80_000_000, 11)]);
+    let step = Step::without_daemon(&registry).file("app.tar", &image.export());
+    let step = step.set("SOURCE", "docker-archive:app.tar");
+    let child = step.spawn();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while step.spooled_bytes() == 0 {
+        assert!(Instant::now() < deadline, "nothing was read");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let pid = i32::try_from(child.id().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    step.finish(child).await.fails(1, &["stopped by SIGTERM"]);
 }
