@@ -54,6 +54,7 @@ for part in pipe server; do
     # Where it was built is nobody's business.
     sed "s|file://$PWD|file:///standpipe|g" "$part/${name}_bin.cdx.json" \
         >"dist/$part/usr/share/$name/sbom.cdx.json"
-    rm "$part/${name}_bin.cdx.json"
     chmod -R u=rwX,go=rX "dist/$part"
 done
+# There is one for every program of the workspace.
+rm ./*/*.cdx.json
