@@ -221,15 +221,18 @@ fn moved(
 pub(crate) fn list_tags(contender: &dyn Contender, expected: usize) -> io::Result<f64> {
     let mut wire = contender.wire()?;
     let start = Instant::now();
-    let (mut next, mut found) = (Some("/v2/acme/tags/tags/list".to_owned()), 0);
+    let (mut next, mut pages) = (Some("/v2/acme/tags/tags/list".to_owned()), Vec::new());
     while let Some(target) = next {
         let answer = expect(wire.ask("GET", &target, "", b"")?, 200, "GET of tags")?;
-        let list: serde_json::Value =
-            serde_json::from_slice(&answer.body).map_err(io::Error::other)?;
-        found += list["tags"].as_array().map_or(0, Vec::len);
+        pages.push(answer.body);
         next = answer.next;
     }
     let took = start.elapsed().as_secs_f64() * 1000.0;
+    let mut found = 0;
+    for page in pages {
+        let list: serde_json::Value = serde_json::from_slice(&page).map_err(io::Error::other)?;
+        found += list["tags"].as_array().map_or(0, Vec::len);
+    }
     if found == expected { Ok(took) } else { Err(io::Error::other(format!("{found} tags"))) }
 }
 
