@@ -266,6 +266,8 @@ pub(crate) fn latency(
             .map(|(blob, digest)| {
                 let over = &over;
                 scope.spawn(move || -> io::Result<()> {
+                    // They stand for other machines, and must not take the reader's processor.
+                    rustix::process::setpriority_process(None, 19)?;
                     let mut wire = contender.wire()?;
                     while !over.load(Ordering::Relaxed) {
                         push_streamed(&mut wire, "acme/large", blob, digest)?;
