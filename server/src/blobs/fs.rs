@@ -113,19 +113,6 @@ impl<F: Files> FsBlobStore<F> {
     }
 
     /// Runs blocking work on the pool for it.
-    /// Lets the threads that answer requests go first, once for each thread that hashes and writes: on a
-    /// machine of two processors eight uploads would otherwise keep everybody else waiting.
-    fn give_way() {
-        thread_local! {
-            static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
-        }
-        if !GIVES_WAY.replace(true) {
-            // To be refused is to be as urgent as before.
-            let own = rustix::process::getpriority_process(None).unwrap_or(0);
-            let _ = rustix::process::setpriority_process(None, own + LESS_URGENT);
-        }
-    }
-
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Arc<Shared<F>>) -> Result<T, BlobError> + Send + 'static,
