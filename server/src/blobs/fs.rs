@@ -67,9 +67,9 @@ pub const BLOCKING_THREADS: usize = 8;
 /// How many of them may work on changes, each of which may wait for a sync.
 const CHANGING_THREADS: usize = 6;
 
-/// How much less urgent the threads for changes are than the others, in steps of `nice`: about a third of
+/// How much less urgent the threads for changes are than the others, in steps of `nice`: about a tenth of
 /// the processor, if others want it, too.
-const LESS_URGENT: i32 = 5;
+const LESS_URGENT: i32 = 10;
 
 /// The blob store on a local file system.
 #[derive(Debug)]
