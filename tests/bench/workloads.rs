@@ -3,9 +3,9 @@
 //! Invariant: a workload does the same with every contender, and checks every answer: a registry that
 //! refuses quickly must not look fast.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use standpipe_tests::manifest::{IMAGE, Manifest};
@@ -94,9 +94,7 @@ fn rate(
             .collect();
         thread::sleep(time);
         over.store(true, Ordering::Relaxed);
-        workers.into_iter().try_for_each(|worker| {
-            worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
-        })
+        joined(workers)
     })
     .map(|()| done.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
@@ -206,9 +204,7 @@ fn moved(
                 scope.spawn(move || work(&mut wire, number))
             })
             .collect();
-        workers.into_iter().try_for_each(|worker| {
-            worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
-        })
+        joined(workers)
     })?;
     let gibibytes = (blobs as u64 * LARGE) as f64 / (1024.0 * MIB as f64);
     Ok(Moved {
@@ -251,57 +247,61 @@ pub(crate) fn fill_tags(contender: &dyn Contender, tags: usize) -> io::Result<()
     contender.fill_tags("acme/tags", tags, &Manifest::image(1, &layers).bytes, IMAGE)
 }
 
-/// The 99th percentile of one reader's manifest requests in milliseconds, while `pushers` clients push
-/// large blobs.
-pub(crate) fn latency(
-    contender: &dyn Contender,
-    time: Duration,
-    images: &[Manifest],
-    pushers: u64,
-    round: u64,
-) -> io::Result<f64> {
-    let digests: Vec<_> = images.iter().map(Manifest::digest).collect();
-    let blobs: Vec<_> = (0..pushers)
-        .map(|pusher| Payload::new(9_000_000 + round * 100 + pusher, LARGE))
+/// Pushes large blobs again and again, as so many clients at once, until somebody ends the process.
+/// Prints a line when it begins.
+pub(crate) fn push_for_ever(
+    authority: &str,
+    authorization: Option<&str>,
+    clients: u64,
+) -> io::Result<()> {
+    let blobs: Vec<_> = (0..clients)
+        .map(|client| Payload::new(9_000_000 + client, LARGE))
         .map(|blob| (blob.clone(), blob.digest()))
         .collect();
-    let over = AtomicBool::new(false);
+    writeln!(io::stdout().lock(), "pushing")?;
     thread::scope(|scope| {
         let workers: Vec<_> = blobs
             .iter()
             .map(|(blob, digest)| {
-                let over = &over;
                 scope.spawn(move || -> io::Result<()> {
-                    // They stand for other machines, and must not take the reader's processor.
-                    rustix::process::setpriority_process(None, 19)?;
-                    let mut wire = contender.wire()?;
-                    while !over.load(Ordering::Relaxed) {
+                    let mut wire = Wire::open(authority, authorization)?;
+                    loop {
                         push_streamed(&mut wire, "acme/large", blob, digest)?;
                     }
-                    Ok(())
                 })
             })
             .collect();
-        let mut wire = contender.wire()?;
-        let (start, mut taken) = (Instant::now(), Vec::new());
-        let mut number = 0;
-        while start.elapsed() < time {
-            let before = Instant::now();
-            one_manifest(&mut wire, number, &digests)?;
-            taken.push(before.elapsed());
-            number += 1;
-            // A client has something to do between two requests.
-            thread::sleep(Duration::from_millis(1));
-        }
-        over.store(true, Ordering::Relaxed);
-        for worker in workers {
-            worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))?;
-        }
-        taken.sort_unstable();
-        let at = (taken.len() * 99 / 100).min(taken.len().saturating_sub(1));
-        taken
-            .get(at)
-            .map(|time| time.as_secs_f64() * 1000.0)
-            .ok_or_else(|| io::Error::other("no request was done"))
+        joined(workers)
+    })
+}
+
+/// The 99th percentile of one reader's manifest requests in milliseconds.
+pub(crate) fn latency(
+    contender: &dyn Contender,
+    time: Duration,
+    images: &[Manifest],
+) -> io::Result<f64> {
+    let digests: Vec<_> = images.iter().map(Manifest::digest).collect();
+    let mut wire = contender.wire()?;
+    let (start, mut taken) = (Instant::now(), Vec::new());
+    let mut number = 0;
+    while start.elapsed() < time {
+        let before = Instant::now();
+        one_manifest(&mut wire, number, &digests)?;
+        taken.push(before.elapsed());
+        number += 1;
+        // A client has something to do between two requests.
+        thread::sleep(Duration::from_millis(1));
+    }
+    taken.sort_unstable();
+    let slowest = taken.get(taken.len() * 99 / 100);
+    let slowest = slowest.ok_or_else(|| io::Error::other("no request was done"))?;
+    Ok(slowest.as_secs_f64() * 1000.0)
+}
+
+/// Waits for all workers; the first failure is everybody's.
+fn joined(workers: Vec<ScopedJoinHandle<'_, io::Result<()>>>) -> io::Result<()> {
+    workers.into_iter().try_for_each(|worker| {
+        worker.join().unwrap_or_else(|_| Err(io::Error::other("a worker panicked")))
     })
 }

@@ -83,6 +83,9 @@ struct Shared<F> {
     checkouts: Checkouts,
     listing: Listing,
     changes: Arc<Semaphore>,
+    /// Who may hash: one processor is left for those who answer requests, and one that hashes is faster
+    /// than most disks and networks.
+    hashing: Arc<Semaphore>,
     buffers: Buffers,
 }
 
@@ -106,6 +109,7 @@ impl<F: Files> FsBlobStore<F> {
             checkouts: Checkouts::default(),
             listing: Listing::default(),
             changes: Arc::new(Semaphore::new(CHANGING_THREADS)),
+            hashing: Arc::new(Semaphore::new(hashing_threads())),
             buffers: Buffers::default(),
         };
         shared.settle_uploads()?;
@@ -398,12 +402,24 @@ async fn write_pieces<F: Files>(
     keep: Arc<AtomicBool>,
 ) -> Result<Session<F>, BlobError> {
     while let Some(piece) = pieces.recv().await {
+        // Nobody closes it.
+        let turn = Arc::clone(&shared.hashing).acquire_owned().await;
         session = shared.changing(move || session.write(&piece)).await?;
+        drop(turn);
+        if session.is_checkpoint_due() {
+            session = shared.changing(move || session.checkpoint()).await?;
+        }
     }
     if keep.load(Ordering::Acquire) {
         return Ok(session);
     }
     shared.changing(move || session.checkpoint()).await
+}
+
+/// How many threads may hash at a time.
+fn hashing_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors - 1).clamp(1, CHANGING_THREADS)
 }
 
 /// Lets the threads that answer requests go first, once for each thread that hashes and writes: on a

@@ -152,7 +152,7 @@ impl<F: Files> Session<F> {
         self.written
     }
 
-    /// Adds bytes at the end, with a checkpoint now and then. After an error the session is over and
+    /// Adds bytes at the end. After an error the session is over and
     /// the upload is what its last checkpoint says.
     pub(super) fn write(mut self, bytes: &[u8]) -> Result<Self, BlobError> {
         if let Err(error) = self.data.write(self.written, bytes) {
@@ -162,7 +162,12 @@ impl<F: Files> Session<F> {
         }
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
-        if self.written - self.state.offset >= CHECKPOINT { self.checkpoint() } else { Ok(self) }
+        Ok(self)
+    }
+
+    /// Whether so much was written since the last checkpoint that it is time for one.
+    pub(super) const fn is_checkpoint_due(&self) -> bool {
+        self.written - self.state.offset >= CHECKPOINT
     }
 
     /// Makes what was written durable. Costs nothing if it already is.
