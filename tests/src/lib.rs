@@ -25,4 +25,5 @@ pub mod process;
 pub mod raw;
 pub mod rest;
 pub mod server;
+pub mod slow;
 pub mod step;
