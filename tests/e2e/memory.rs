@@ -156,13 +156,14 @@ async fn many_slow_readers_of_a_large_blob_cost_little_memory() {
     }
     readers.join_all().await;
     let peak = world.server.peak_memory();
-    assert!(
-        peak < SERVER_LIMIT,
+    let measured = format!(
         "{} MiB after the upload, {} MiB after {READERS} slow readers of {} MiB",
         after_upload / MIB,
         peak / MIB,
         size / MIB
     );
+    assert!(peak < SERVER_LIMIT, "{measured}");
+    say(&measured);
 }
 
 /// A few KiB now and then, as over a bad line; then some hang up, and some read on without a pause.
