@@ -106,4 +106,4 @@ content_sharing_policy = "isolated"
 }
 
 const SOCKET: &str = "socket";
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(180);

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
 
 use crate::payload::Payload;
+use crate::process::LIMIT;
 use crate::rest::Credential;
 
 /// A `GET` of a blob that has been answered, and whose body waits to be read.
@@ -54,7 +56,8 @@ impl SlowPull {
         let end = (self.offset + count).min(self.payload.length());
         let length = usize::try_from(end - self.offset).expect("tests read small pieces");
         let mut piece = vec![0; length];
-        let read = self.stream.read_exact(&mut piece).await;
+        let read = timeout(LIMIT, self.stream.read_exact(&mut piece)).await;
+        let read = read.unwrap_or_else(|_| panic!("nothing from {} on", self.offset));
         read.unwrap_or_else(|error| panic!("no bytes from {} on: {error}", self.offset));
         let same = piece == self.payload.range(self.offset, end);
         assert!(same, "other bytes than were pushed in {}..{end}", self.offset);
