@@ -7,7 +7,9 @@ use serde_json::Value;
 use standpipe_tests::clients::{Client, Kind};
 use standpipe_tests::images;
 use standpipe_tests::manifest::{INDEX, Manifest};
+use standpipe_tests::pipe::PipeRun;
 use standpipe_tests::raw::Raw;
+use standpipe_tests::rest::Credential;
 
 use crate::artifacts::{Blob, Image};
 use crate::soak::others::pull_whole;
@@ -15,14 +17,27 @@ use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_attested_build_pushed_by_skopeo_moves_the_tag_and_leaves_the_first_whole() {
-    let Some(builds) = Builds::pushed_by(Kind::Skopeo).await else { return };
+    let Some(builds) = Builds::pushed_by(Pusher::Skopeo).await else { return };
     builds.check().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_attested_build_pushed_by_ctr_moves_the_tag_and_leaves_the_first_whole() {
-    let Some(builds) = Builds::pushed_by(Kind::Ctr).await else { return };
+    let Some(builds) = Builds::pushed_by(Pusher::Ctr).await else { return };
     builds.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_attested_build_pushed_by_the_pipe_moves_the_tag_and_leaves_the_first_whole() {
+    let Some(builds) = Builds::pushed_by(Pusher::Pipe).await else { return };
+    builds.check().await;
+}
+
+#[derive(Clone, Copy)]
+enum Pusher {
+    Ctr,
+    Pipe,
+    Skopeo,
 }
 
 /// A server with two builds of one tag, and clients that are logged in there.
@@ -46,7 +61,7 @@ struct Build {
 }
 
 impl Builds {
-    async fn pushed_by(pusher: Kind) -> Option<Self> {
+    async fn pushed_by(pusher: Pusher) -> Option<Self> {
         let skopeo = Client::find(Kind::Skopeo).await?;
         let podman = Client::find(Kind::Podman).await?;
         let docker = Client::find(Kind::Docker).await?;
@@ -58,7 +73,11 @@ impl Builds {
         }
         // The second build has the same image for amd64, another for arm64, and new statements.
         // No two tests have an image in common, because all have the same Docker.
-        let seed = if pusher == Kind::Ctr { 400 } else { 300 };
+        let seed = match pusher {
+            Pusher::Skopeo => 300,
+            Pusher::Ctr => 400,
+            Pusher::Pipe => 500,
+        };
         let builds = [1, 2].map(|number| {
             let layout = skopeo.fresh_folder(&format!("build-{number}"));
             let images = [("amd64", seed), ("arm64", seed + number)];
@@ -70,8 +89,9 @@ impl Builds {
         let mut signatures = Vec::new();
         for (number, build) in builds.iter().enumerate() {
             match pusher {
-                Kind::Ctr => push_by_ctr(&ctr, build, &world).await,
-                _ => push_by_skopeo(&skopeo, build, &world).await,
+                Pusher::Ctr => push_by_ctr(&ctr, build, &world).await,
+                Pusher::Pipe => push_by_pipe(&token, build, &world).await,
+                Pusher::Skopeo => push_by_skopeo(&skopeo, build, &world).await,
             }
             signatures.push(sign(&raw, &build.digest, number).await);
             if number == 0 {
@@ -171,12 +191,19 @@ async fn push_by_ctr(ctr: &Client, build: &Build, world: &World) {
         .succeeded();
 }
 
+async fn push_by_pipe(token: &Credential, build: &Build, world: &World) {
+    // Reading a layout needs no daemon.
+    let run = PipeRun::push("tcp://127.0.0.1:1", &world.server, token, "api");
+    let run = run.set("SOURCE", &format!("oci:{}", build.layout.display())).set("TAGS", TAG);
+    assert_eq!(run.finish().await.digest(), build.digest, "the pipe tells the digest");
+}
+
 /// Says something about a manifest, as a tool that signs does; returns both digests.
 async fn sign(raw: &Raw, subject: &str, number: usize) -> (String, String) {
     let bytes = raw.manifest(NAME, subject).await.expect(200);
     let media_type = bytes.json()["mediaType"].as_str().unwrap_or(INDEX).to_owned();
     let about = Manifest { media_type, bytes: bytes.body.to_vec() };
-    let seed = 500 + 10 * number as u64;
+    let seed = 900 + 10 * number as u64;
     let said = Image::new(Blob::new(seed, 2), vec![Blob::new(seed + 1, 900)], Some(&about));
     let digest = said.manifest.digest();
     said.push(raw, NAME, &digest, std::time::Duration::MAX).await;

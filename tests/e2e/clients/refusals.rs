@@ -90,6 +90,13 @@ async fn whoever_pushes_to_a_package_that_is_not_there_is_told_so() {
         };
         assert!(pushed.output().contains(words), "{pushed}");
     }
+    people.oras.write("file.txt", b"text");
+    let pushed = people.oras.command(&["--auth=basic", "push", &target, "file.txt"]).finish().await;
+    failed(&pushed);
+    assert!(
+        pushed.output().contains("there is no package acme/nowhere, and creating it"),
+        "{pushed}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
