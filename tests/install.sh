@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
 # Brings what building and testing need: a C compiler, the container clients, proxies.
 # Installs as root on Debian and its relatives; elsewhere says what is missing and ends with 1.
+# The Python package oras comes from PyPI into a folder of its own below the target folder.
 set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Daemons live in the sbin folders, which an ordinary user's path leaves out.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # program:package, in Debian's names.
 needed=(
-    buildah:buildah busybox:busybox-static caddy:caddy cc:gcc dnsmasq:dnsmasq-base docker:docker.io
-    docker-compose:docker-compose dockerd:docker.io faketime:faketime ip:iproute2 nginx:nginx
-    openssl:openssl podman:podman skopeo:skopeo systemd-analyze:systemd umoci:umoci
+    buildah:buildah busybox:busybox-static caddy:caddy cc:gcc containerd:containerd ctr:containerd
+    dnsmasq:dnsmasq-base docker:docker.io docker-compose:docker-compose dockerd:docker.io
+    faketime:faketime ip:iproute2 nginx:nginx openssl:openssl podman:podman python3:python3
+    skopeo:skopeo systemd-analyze:systemd umoci:umoci
 )
 
 missing_programs=()
@@ -43,21 +47,43 @@ if ! [ -s /etc/ssl/certs/ca-certificates.crt ]; then
     add_package ca-certificates
 fi
 
-if [ ${#missing_packages[@]} -eq 0 ]; then
-    exit 0
+# Debian keeps the part of Python apart that makes folders for packages.
+if ! python3 -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    missing_programs+=(python3-venv)
+    add_package python3-venv
 fi
 
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "missing: ${missing_programs[*]}" >&2
-    echo "On Debian: apt-get install --no-install-recommends ${missing_packages[*]}" >&2
-    exit 1
-fi
+install_packages() {
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "missing: ${missing_programs[*]}" >&2
+        echo "On Debian: apt-get install --no-install-recommends ${missing_packages[*]}" >&2
+        return 1
+    fi
+    echo "installing ${missing_packages[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq </dev/null
+    # From Debian 13 on, the docker command is a package of its own.
+    if apt-cache show docker-cli >/dev/null 2>&1 && ! command -v docker >/dev/null 2>&1; then
+        add_package docker-cli
+    fi
+    apt-get install -y -qq --no-install-recommends "${missing_packages[@]}" </dev/null
+}
 
-echo "installing ${missing_packages[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq </dev/null
-# From Debian 13 on, the docker command is a package of its own.
-if apt-cache show docker-cli >/dev/null 2>&1 && ! command -v docker >/dev/null 2>&1; then
-    add_package docker-cli
+# tests/src/environment.rs looks for it in the same place.
+install_oras() {
+    local folder=${STANDPIPE_TARGET_DIR:-${CARGO_TARGET_DIR:-target}}/tools/oras
+    if cmp -s tests/oras-client.txt "$folder/installed.txt" && "$folder/bin/python" -c 'import oras.client'; then
+        return
+    fi
+    echo "installing oras for Python"
+    rm -rf "$folder"
+    python3 -m venv "$folder"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+        --only-binary :all: --requirement tests/oras-client.txt </dev/null
+    cp tests/oras-client.txt "$folder/installed.txt"
+}
+
+if [ ${#missing_packages[@]} -ne 0 ]; then
+    install_packages
 fi
-apt-get install -y -qq --no-install-recommends "${missing_packages[@]}" </dev/null
+install_oras

@@ -122,7 +122,7 @@ impl Bench<'_> {
     fn round(&self, round: u64, images: &[Manifest], lines: &mut [Line]) -> io::Result<()> {
         let blobs = workloads::large_blobs(round);
         // Whoever is first in one round is second in the next.
-        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
+        let order = if round.is_multiple_of(2) { [0, 1] } else { [1, 0] };
         let mut add = |side: usize, line: usize, value: f64| {
             let line = &mut lines[line];
             if side == 0 { line.ours.push(value) } else { line.theirs.push(value) }

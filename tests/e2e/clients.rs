@@ -1,4 +1,11 @@
-//! One image through every client: each pushes it, and each pulls what the others pushed.
+//! One image through every client: each pushes it, and each pulls what the others pushed. Below: the
+//! other things that people do with them.
+
+mod attachments;
+mod attested;
+mod copies;
+mod refusals;
+mod umoci;
 
 use standpipe_tests::clients::{Client, Kind};
 use standpipe_tests::dockerd::Dockerd;
@@ -34,31 +41,6 @@ async fn every_client_pulls_the_digest_that_every_other_client_reported() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn skopeo_copies_an_index_with_all_platforms_there_and_back() {
-    let Some(skopeo) = Client::find(Kind::Skopeo).await else { return };
-    let world = World::with_packages(&["multi", "copy"]).await;
-    let _ = skopeo.login(world.server.authority(), &world.pipeline_token().await).await.succeeded();
-    let layout = skopeo.fresh_folder("layout");
-    let digest = images::oci_layout(&layout, 1, &["amd64", "arm64", "s390x"]);
-    let source = format!("oci:{}", layout.display());
-    let first = format!("docker://{}", world.reference("multi", "1"));
-    let second = format!("docker://{}", world.reference("copy", "1"));
-    let all = ["copy", "--all", "--preserve-digests", "--src-tls-verify=false"];
-    let all = [&all[..], &["--dest-tls-verify=false"]].concat();
-    let _ = skopeo.run(&[&all[..], &[&source, &first]].concat()).await;
-    let objects = world.server.objects().len();
-    let _ = skopeo.run(&[&all[..], &[&first, &second]].concat()).await;
-    assert_eq!(world.server.objects().len(), objects, "the second package shares every blob");
-
-    let index = world.raw().manifest("acme/copy", "1").await.expect(200);
-    assert_eq!(digest_of(&index.body), digest);
-    let back = skopeo.fresh_folder("back");
-    let target = format!("oci:{}:1", back.display());
-    let _ = skopeo.run(&[&all[..], &[&second, &target]].concat()).await;
-    assert!(back.join("blobs").join(digest.replace(':', "/")).is_file(), "{digest} came back");
-}
-
 /// A server, an image of three layers and the clients, all logged in.
 struct Matrix {
     world: World,
@@ -77,13 +59,13 @@ impl Matrix {
         let docker_host = Dockerd::shared().await?.host();
         let world = World::with_packages(&[]).await;
         let token = world.pipeline_token().await;
-        for pusher in ["pipe", "docker", "podman", "buildah", "skopeo"] {
+        for pusher in ["pipe", "docker", "podman", "buildah", "skopeo", "ctr"] {
             for package in ["from", "again"] {
                 world.admin.package("acme", &format!("{package}-{pusher}"), "shop").await;
             }
         }
         for client in &clients {
-            let _ = client.login(world.server.authority(), &token).await.succeeded();
+            client.sign_in(world.server.authority(), &token).await;
         }
         let image = images::build(&clients[0], "localhost/matrix:1", 77, &LAYERS).await;
         Some(Self { world, image, clients, token, docker_host })

@@ -199,4 +199,4 @@ const NAME: &str = "acme/story";
 const ATTESTED: &str = "acme/api";
 const STORY_SEED: u64 = 9_100;
 const CLOCKS: Clocks = Clocks { lease: 4, keep: 2, purge: 1 };
-const REST_LIMIT: Duration = Duration::from_secs(90);
+const REST_LIMIT: Duration = Duration::from_secs(300);

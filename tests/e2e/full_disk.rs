@@ -80,7 +80,7 @@ async fn a_disk_that_somebody_else_filled_loses_nothing_and_recovers_without_a_r
     let _ = raw.delete("/v2/acme/shop-api/manifests/latest").await.expect(202);
 
     std::fs::remove_file(&hog).expect("our own file can be removed");
-    standpipe_tests::poll::until("recovery", std::time::Duration::from_secs(30), async || {
+    standpipe_tests::poll::until("recovery", std::time::Duration::from_secs(120), async || {
         let answer = answered(raw.upload("acme/shop-api", &payload, Style::Put).await);
         (answer.status == 201).then_some(()).ok_or_else(|| answer.text())
     })
@@ -117,7 +117,7 @@ async fn a_disk_without_a_free_inode_refuses_uploads_and_recovers_without_a_rest
     let before = world.server.objects().len();
 
     std::fs::remove_dir_all(&hogs).expect("our own folder can be removed");
-    standpipe_tests::poll::until("recovery", std::time::Duration::from_secs(30), async || {
+    standpipe_tests::poll::until("recovery", std::time::Duration::from_secs(120), async || {
         let answer = answered(raw.upload("acme/shop-api", &payload, Style::Put).await);
         (answer.status == 201).then_some(()).ok_or_else(|| answer.text())
     })

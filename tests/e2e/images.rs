@@ -116,7 +116,7 @@ async fn the_server_in_a_container_is_healthy_stops_gracefully_and_keeps_its_dat
     let begin = Instant::now();
     let _ = docker.run(&["stop", "--time=60", "standpipe-life"]).await;
     let taken = begin.elapsed();
-    assert!(taken < Duration::from_secs(15), "an idle server took {taken:?} to stop");
+    assert!(taken < Duration::from_secs(45), "an idle server took {taken:?} to stop");
     assert_eq!(registry.container.inspect("{{.State.ExitCode}}").await, "0");
     let log = docker.run(&["logs", "standpipe-life"]).await;
     assert!(log.stderr.contains("stopped"), "{log}");
@@ -143,7 +143,7 @@ async fn the_compose_example_serves() {
     assert!(log.output().contains("one-time password"), "{log}");
     let stop = Instant::now();
     let _ = project.call(&["stop"]).finish().await.succeeded();
-    assert!(stop.elapsed() < Duration::from_secs(30), "{:?}", stop.elapsed());
+    assert!(stop.elapsed() < Duration::from_secs(45), "{:?}", stop.elapsed());
     assert_eq!(container.inspect("{{.State.ExitCode}}").await, "0");
 }
 

@@ -72,12 +72,12 @@ async fn health_tells_a_server_that_works_from_one_that_does_not() {
 #[tokio::test]
 async fn health_says_no_while_the_server_is_stopping() {
     let options = ServerOptions {
-        environment: vec![("STANDPIPE_HTTP_NOTICE_SECONDS", "20".to_owned())],
+        environment: vec![("STANDPIPE_HTTP_NOTICE_SECONDS", "120".to_owned())],
         ..ServerOptions::default()
     };
     let server = Server::start_with(options).await;
     server.ask_to_stop();
-    poll::until("refusal", Duration::from_secs(10), async || {
+    poll::until("refusal", Duration::from_secs(60), async || {
         let asked = ["health", "--listen", server.authority(), "--data-dir", "nowhere"];
         let health = Program::new(environment::server_binary()).args(asked).finish().await;
         match health.code {
@@ -97,7 +97,7 @@ async fn a_stop_lets_a_request_in_flight_end_and_loses_none_of_it() {
     let in_flight = tokio::spawn(async move { raw.send(Method::PATCH, &upload, &[], body).await });
     halting.begun.await.expect("the first half is sent");
     world.server.ask_to_stop();
-    let refusing = poll::until("closed door", Duration::from_secs(10), async || {
+    let refusing = poll::until("closed door", Duration::from_secs(60), async || {
         let probe = Raw::anonymous(&world.server.url()).send(Method::GET, "/readyz", &[], "").await;
         match probe {
             Ok(answer) if answer.status == 200 => Err("still ready"),

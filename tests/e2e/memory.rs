@@ -1,6 +1,7 @@
 //! Memory does not grow with the size of what is pushed or pulled, nor with strange requests.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use standpipe_tests::clients::{self, Client, Kind};
@@ -9,13 +10,15 @@ use standpipe_tests::dockerd::Dockerd;
 use standpipe_tests::environment;
 use standpipe_tests::images;
 use standpipe_tests::manifest::Manifest;
-use standpipe_tests::payload::Payload;
+use standpipe_tests::payload::{Payload, Random};
 use standpipe_tests::pipe::PipeRun;
 use standpipe_tests::raw::{Raw, Style, answered};
 use standpipe_tests::server::ServerOptions;
+use standpipe_tests::slow::SlowPull;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
-use crate::world::{World, turn};
+use crate::world::{World, say, turn};
 
 const MIB: u64 = 1024 * 1024;
 const UPLOADS: u64 = 8;
@@ -24,6 +27,8 @@ const LARGE: u64 = 4096 * MIB;
 const SERVER_LIMIT: u64 = 100 * MIB;
 const SERVER_GROWTH: u64 = 10 * MIB;
 const PIPE_LIMIT: u64 = 64 * MIB;
+const READERS: u64 = 64;
+const SLOWNESS: Duration = Duration::from_secs(15);
 const CONFINED: u64 = 128 * MIB;
 const CONFINED_PUSHES: u64 = 64;
 /// One hundred answers that were begun; with one buffer for each range it would be a hundred times as much.
@@ -125,6 +130,55 @@ async fn thousands_of_ranges_in_a_request_cost_no_memory() {
     requests.join_all().await;
     let growth = world.server.peak_memory() - before;
     assert!(growth < RANGES_GROWTH, "{} MiB more", growth / MIB);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slow_readers_of_a_large_blob_cost_little_memory() {
+    let seed = environment::seed();
+    say(&format!("slow readers: repeat with STANDPIPE_SEED={seed}"));
+    let turn = turn().await;
+    let world = World::with_packages(&["large"]).await;
+    let token = world.pipeline_token().await;
+    let size = if environment::is_soak() { LARGE } else { NORMAL };
+    let payload = Payload::new(seed, size);
+    let digest = upload(world.raw_as(&token), payload.clone(), Style::Put).await;
+    let after_upload = world.server.peak_memory();
+    // From here on nothing is heavy.
+    drop(turn);
+    let mut readers = JoinSet::new();
+    for number in 0..READERS {
+        let authority = world.server.authority().to_owned();
+        let (token, digest, payload) = (token.clone(), digest.clone(), payload.clone());
+        readers.spawn(async move {
+            let pull = SlowPull::begin(&authority, &token, "acme/large", &digest, payload);
+            read_slowly(pull.await, number, Random::new(seed ^ number)).await;
+        });
+    }
+    readers.join_all().await;
+    let peak = world.server.peak_memory();
+    let measured = format!(
+        "{} MiB after the upload, {} MiB after {READERS} slow readers of {} MiB",
+        after_upload / MIB,
+        peak / MIB,
+        size / MIB
+    );
+    assert!(peak < SERVER_LIMIT, "{measured}");
+    say(&measured);
+}
+
+/// A few KiB now and then, as over a bad line; then some hang up, and some read on without a pause.
+async fn read_slowly(mut pull: SlowPull, number: u64, mut random: Random) {
+    let end = Instant::now() + SLOWNESS;
+    while Instant::now() < end {
+        pull.read(random.between(1, 32 * 1024)).await;
+        // Not waiting for anything: this is what a slow reader does.
+        sleep(Duration::from_millis(random.between(100, 500))).await;
+    }
+    if number.is_multiple_of(2) {
+        for _ in 0..4 * 16 {
+            pull.read(MIB / 16).await;
+        }
+    }
 }
 
 /// Peaks of the server's memory, in bytes.

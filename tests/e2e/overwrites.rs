@@ -311,5 +311,5 @@ const HELD: u64 = 5;
 /// From going over the cap to the last byte: the look at the cap, the lease and the purge, and a slow
 /// machine.
 const TRANSIENT: Duration = Duration::from_secs(30);
-const SAMPLE_LIMIT: Duration = Duration::from_secs(60);
-const REST_LIMIT: Duration = Duration::from_secs(90);
+const SAMPLE_LIMIT: Duration = Duration::from_secs(180);
+const REST_LIMIT: Duration = Duration::from_secs(300);

@@ -115,7 +115,7 @@ impl Site {
         self.proxy = Some(start(self, text));
         let client = self.trusting_client();
         let ready = format!("{}/readyz", self.url());
-        poll::until("proxy before the server", Duration::from_secs(20), async || {
+        poll::until("proxy before the server", Duration::from_secs(60), async || {
             match client.get(&ready).send().await {
                 Ok(response) if response.status() == 200 => Ok(()),
                 Ok(response) => Err(response.status().to_string()),
@@ -173,7 +173,7 @@ impl Site {
             let piece = Payload::new(1, MIB).bytes();
             pieces.send(Ok(piece)).await.expect("the request is under way");
         }
-        poll::until("first bytes at the server", Duration::from_secs(20), async || {
+        poll::until("first bytes at the server", Duration::from_secs(60), async || {
             let files = self.world.server.unfinished();
             let sizes = files.iter().filter_map(|path| fs::metadata(path).ok());
             let there: u64 = sizes.map(|metadata| metadata.len()).sum();

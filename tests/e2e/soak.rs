@@ -170,4 +170,4 @@ const ENOUGH: [(&str, u64); 10] = [
 ];
 /// How much longer a very slow machine may take for that.
 const SLOWEST: Duration = Duration::from_secs(300);
-const REST_LIMIT: Duration = Duration::from_secs(90);
+const REST_LIMIT: Duration = Duration::from_secs(300);

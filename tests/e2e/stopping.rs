@@ -14,7 +14,9 @@ use crate::world::{World, location};
 
 const NAME: &str = "acme/shop-api";
 const CHUNK: u64 = 300_000;
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Far from the fraction of a second that it takes, because the machine may be busy with other tests.
+const READY_LIMIT: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server that says for so long that it will stop.
 async fn noticing(seconds: u64) -> World {
@@ -39,7 +41,8 @@ async fn not_ready(url: &str) {
 
 #[tokio::test]
 async fn a_stop_is_announced_before_connections_are_refused() {
-    let mut world = noticing(3).await;
+    // Long enough for all that is done meanwhile, also on a machine that is busy.
+    let mut world = noticing(8).await;
     let raw = world.raw();
     let (body, halting) = Halting::body(1);
     let upload = location(&answered(raw.start_upload(NAME).await).expect(202));
@@ -132,7 +135,7 @@ async fn a_second_signal_ends_at_once_and_loses_nothing_acknowledged() {
         let status = world.server.stop().await;
         assert_eq!(status.code(), Some(1), "{status}");
         // Notice and drain together are a minute and more.
-        assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(45), "{:?}", start.elapsed());
         assert!(world.server.stderr().contains("stopped at once"), "it says why");
         world.server.start_again().await;
         interrupted.goes_on(&world).await;
@@ -150,6 +153,6 @@ async fn a_server_that_is_killed_while_it_stops_loses_nothing_acknowledged() {
     .await;
     world.server.kill();
     let took = world.server.start_again().await;
-    assert!(took < Duration::from_secs(2), "ready only after {took:?}");
+    assert!(took < READY_LIMIT, "ready only after {took:?}");
     interrupted.goes_on(&world).await;
 }

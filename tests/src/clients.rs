@@ -1,11 +1,15 @@
 //! The container clients that people use, each with storage, configuration and credentials of its own.
+//! `oras`, which is a Python library, is in `oras.rs`; `umoci` talks to no registry.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
+use crate::containerd::Containerd;
 use crate::disk::temporary_directory;
 use crate::dockerd::Dockerd;
 use crate::environment;
@@ -19,6 +23,8 @@ use crate::rest::Credential;
 pub enum Kind {
     /// `buildah`
     Buildah,
+    /// containerd's `ctr`, in a namespace of its own
+    Ctr,
     /// `docker`, through the shared daemon
     Docker,
     /// `podman`
@@ -32,7 +38,10 @@ pub enum Kind {
 pub struct Client {
     kind: Kind,
     home: TempDir,
-    docker_host: String,
+    /// Where its daemon is; empty without one.
+    daemon: String,
+    /// What to pass with every call, for a client that cannot log in.
+    credential: OnceLock<Credential>,
 }
 
 impl Client {
@@ -45,11 +54,12 @@ impl Client {
             skip(&format!("{} is not installed", kind.program()));
             return None;
         }
-        let docker_host = match kind {
+        let daemon = match kind {
             Kind::Docker => Dockerd::shared().await?.host(),
+            Kind::Ctr => Containerd::shared().await?.address(),
             Kind::Buildah | Kind::Podman | Kind::Skopeo => String::new(),
         };
-        Some(Self::with_home(kind, docker_host))
+        Some(Self::with_home(kind, daemon))
     }
 
     /// `docker` with a daemon of the caller's choice.
@@ -58,8 +68,9 @@ impl Client {
         Self::with_home(Kind::Docker, docker_host.to_owned())
     }
 
-    fn with_home(kind: Kind, docker_host: String) -> Self {
-        let client = Self { kind, home: temporary_directory(kind.program()), docker_host };
+    fn with_home(kind: Kind, daemon: String) -> Self {
+        let home = temporary_directory(kind.program());
+        let client = Self { kind, home, daemon, credential: OnceLock::new() };
         // Some of them take a file that is named, but absent, for a mistake.
         fs::write(client.authfile(), "{}").expect("our own folder is writable");
         client
@@ -81,6 +92,7 @@ impl Client {
                 .args(["--runroot".as_ref(), self.home.path().join("run").as_os_str()])
                 // Works on every file system, also inside another container.
                 .args(["--storage-driver", "vfs"]),
+            Kind::Ctr => program.args(["--address", &self.daemon, "--namespace", self.namespace()]),
             Kind::Docker | Kind::Skopeo => program,
         };
         program.args(arguments)
@@ -96,11 +108,27 @@ impl Client {
             .env("REGISTRY_AUTH_FILE", self.authfile());
         match self.kind {
             Kind::Docker => program
-                .env("DOCKER_HOST", &self.docker_host)
+                .env("DOCKER_HOST", &self.daemon)
                 .env("DOCKER_CONFIG", self.home.path().join("docker"))
                 // The classic builder needs no plug-in, and a step may have none.
                 .env("DOCKER_BUILDKIT", "0"),
-            Kind::Buildah | Kind::Podman | Kind::Skopeo => program,
+            Kind::Buildah | Kind::Ctr | Kind::Podman | Kind::Skopeo => program,
+        }
+    }
+
+    /// Makes the client use a credential: by its login, or with each call if it has none.
+    ///
+    /// # Panics
+    /// When the login fails.
+    pub async fn sign_in(&self, authority: &str, credential: &Credential) {
+        match self.kind {
+            Kind::Ctr => {
+                let kept = self.credential.set(credential.clone());
+                kept.expect("a client signs in once");
+            }
+            Kind::Buildah | Kind::Docker | Kind::Podman | Kind::Skopeo => {
+                let _ = self.login(authority, credential).await.succeeded();
+            }
         }
     }
 
@@ -130,8 +158,14 @@ impl Client {
                 let finished = self.run(&["push", target]).await;
                 return value_after(&finished, "digest: ");
             }
+            Kind::Ctr => {
+                self.take_in(image).await;
+                let pushing = self.remote(&["images", "push"], &[target, &image.reference]);
+                let _ = pushing.finish().await.succeeded();
+                return self.listed(&image.reference).await;
+            }
             Kind::Buildah | Kind::Podman => {
-                let _ = self.run(&["pull", "--quiet", &archive]).await;
+                self.take_in(image).await;
                 let source = &image.reference;
                 let _ = self.run(&["push", "--tls-verify=false", &option, source, &remote]).await;
             }
@@ -145,6 +179,21 @@ impl Client {
         digest.trim().to_owned()
     }
 
+    /// Takes a built image into the client's own store, if it has one and does not have it there.
+    ///
+    /// # Panics
+    /// When the client fails.
+    pub async fn take_in(&self, image: &BuiltImage) {
+        let archive = image.archive.to_string_lossy();
+        let _ = match self.kind {
+            Kind::Buildah | Kind::Podman => {
+                self.run(&["pull", "--quiet", &format!("docker-archive:{archive}")]).await
+            }
+            Kind::Ctr => self.run(&["images", "import", "--no-unpack", &archive]).await,
+            Kind::Docker | Kind::Skopeo => return,
+        };
+    }
+
     /// Pulls `source` into an empty store; returns the digest that arrived.
     ///
     /// # Panics
@@ -156,6 +205,14 @@ impl Client {
                 let finished = self.run(&["pull", source]).await;
                 let _ = self.run(&["rmi", "--force", source]).await;
                 value_after(&finished, "Digest: ")
+            }
+            Kind::Ctr => {
+                // The snapshotter that works on every file system, also inside another container.
+                let pulling = self.remote(&["images", "pull", "--snapshotter=native"], &[source]);
+                let _ = pulling.finish().await.succeeded();
+                let digest = self.listed(source).await;
+                let _ = self.run(&["images", "rm", "--sync", source]).await;
+                digest
             }
             Kind::Podman => {
                 let _ = self.run(&["pull", "--quiet", tls, source]).await;
@@ -194,8 +251,50 @@ impl Client {
                 // By its id, with every name it was given for a push.
                 let _ = self.run(&["rmi", "--force", &image.id]).await;
             }
+            Kind::Ctr => self.forget_all_images().await,
             Kind::Skopeo => {}
         }
+    }
+
+    /// Makes `ctr` forget every image with all its content.
+    pub async fn forget_all_images(&self) {
+        let names = self.run(&["images", "ls", "--quiet"]).await.stdout;
+        for name in names.lines() {
+            let _ = self.run(&["images", "rm", "--sync", name]).await;
+        }
+    }
+
+    /// A call of `ctr` that asks a registry: the command, then what it is about, with the credential
+    /// that the client signed in with.
+    #[must_use]
+    pub fn remote(&self, command: &[&str], arguments: &[&str]) -> Program {
+        assert_eq!(self.kind, Kind::Ctr, "others have their options for that");
+        let program = self.command(command).args(["--plain-http"]);
+        let program = match self.credential.get() {
+            Some(Credential { username, secret }) => {
+                program.args(["--user".to_owned(), format!("{username}:{secret}")])
+            }
+            None => program,
+        };
+        program.args(arguments)
+    }
+
+    /// The digest under which `ctr` has an image.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub async fn listed(&self, reference: &str) -> String {
+        let filter = format!("name=={reference}");
+        let listed = self.run(&["images", "ls", &filter]).await;
+        let row = listed.stdout.lines().find(|line| line.starts_with(reference));
+        let digest = row.and_then(|row| row.split_whitespace().nth(2));
+        digest.unwrap_or_else(|| panic!("no {reference} in {listed}")).to_owned()
+    }
+
+    /// Its own part of what its daemon keeps: named as its home is.
+    fn namespace(&self) -> &str {
+        let name = self.home.path().file_name().and_then(OsStr::to_str);
+        name.expect("a temporary folder has a plain name")
     }
 
     /// A call that must end with exit code 0.
@@ -210,7 +309,7 @@ impl Client {
             .env_clear()
             .env("PATH", environment::search_path())
             .env("HOME", self.home.path())
-            .env("DOCKER_HOST", &self.docker_host)
+            .env("DOCKER_HOST", &self.daemon)
             .args(arguments)
             .output();
         output.map_or_else(
@@ -237,11 +336,12 @@ impl Client {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Docker, Self::Podman, Self::Buildah, Self::Skopeo];
+    pub const ALL: [Self; 5] = [Self::Docker, Self::Podman, Self::Buildah, Self::Skopeo, Self::Ctr];
 
     fn program(self) -> &'static str {
         match self {
             Self::Buildah => "buildah",
+            Self::Ctr => "ctr",
             Self::Docker => "docker",
             Self::Podman => "podman",
             Self::Skopeo => "skopeo",

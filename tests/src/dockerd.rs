@@ -103,4 +103,4 @@ pub fn free_port() -> u16 {
         .port()
 }
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(180);

@@ -20,6 +20,12 @@ pub fn pipe_binary() -> PathBuf {
     binary("STANDPIPE_PIPE_BIN", "standpipe-pipe")
 }
 
+/// The Python that `tests/install.sh` gave the package `oras`.
+#[must_use]
+pub fn oras_python() -> PathBuf {
+    target_directory().join("tools/oras/bin/python")
+}
+
 /// Top folder of the checkout, which holds `examples/` and `pipe.yml`.
 #[must_use]
 pub fn repository_root() -> PathBuf {

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
+use crate::process::LIMIT;
+
 /// Status, headers and body of an answer, and what was asked.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -87,4 +89,17 @@ impl Answer {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+}
+
+/// A client that follows no redirect, and for which a server that has gone silent is a failure.
+///
+/// # Panics
+/// Never: it has no settings that could fail.
+#[must_use]
+pub fn client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .read_timeout(LIMIT)
+        .build()
+        .expect("the client has no settings that could fail")
 }

@@ -7,6 +7,7 @@
 
 pub mod clients;
 pub mod confinement;
+pub mod containerd;
 pub mod disk;
 pub mod dockerd;
 pub mod environment;
@@ -15,6 +16,7 @@ pub mod http;
 pub mod images;
 pub mod manifest;
 pub mod oracle;
+pub mod oras;
 pub mod payload;
 pub mod pipe;
 pub mod pipeline;
@@ -23,4 +25,5 @@ pub mod process;
 pub mod raw;
 pub mod rest;
 pub mod server;
+pub mod slow;
 pub mod step;

@@ -3,12 +3,13 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Asks `probe` until it gives a value and returns it.
 ///
 /// # Panics
-/// When `limit` passes first; the message names `what` and what the last probe said.
+/// When `limit` passes first, or when one probe takes as long; the message names `what` and what the
+/// last probe said.
 pub async fn until<T, E: Display>(
     what: &str,
     limit: Duration,
@@ -16,7 +17,8 @@ pub async fn until<T, E: Display>(
 ) -> T {
     let start = Instant::now();
     loop {
-        match probe().await {
+        let probed = timeout(limit, probe()).await;
+        match probed.unwrap_or_else(|_| panic!("{what}: a look at it took more than {limit:?}")) {
             Ok(value) => return value,
             Err(reason) => {
                 assert!(start.elapsed() < limit, "{what} did not happen within {limit:?}: {reason}")

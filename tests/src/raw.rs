@@ -4,7 +4,7 @@ use bytes::Bytes;
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Body, Method};
 
-use crate::http::Answer;
+use crate::http::{self, Answer};
 use crate::manifest::Manifest;
 use crate::payload::{Hasher, Payload};
 use crate::rest::Credential;
@@ -37,14 +37,7 @@ impl Raw {
     /// Calls without a credential.
     #[must_use]
     pub fn anonymous(url: &str) -> Self {
-        Self {
-            client: reqwest::Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .build()
-                .expect("the client has no settings that could fail"),
-            url: url.to_owned(),
-            authorization: None,
-        }
+        Self { client: http::client(), url: url.to_owned(), authorization: None }
     }
 
     /// Calls with Basic authentication.

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::http::Answer;
+use crate::http::{self, Answer};
 
 /// REST calls as one user.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl Rest {
     #[must_use]
     pub fn new(url: &str, username: &str, password: &str) -> Self {
         Self {
-            client: reqwest::Client::new(),
+            client: http::client(),
             url: url.to_owned(),
             username: username.to_owned(),
             password: password.to_owned(),

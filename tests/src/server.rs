@@ -140,7 +140,7 @@ impl Server {
     /// Asks the process to end (SIGTERM) and waits for it.
     ///
     /// # Panics
-    /// When it does not run or does not end within a minute.
+    /// When it does not run or does not end in time.
     pub async fn stop(&mut self) -> ExitStatus {
         self.ask_to_stop();
         self.ended().await
@@ -149,7 +149,7 @@ impl Server {
     /// Waits for the process, which was asked to end.
     ///
     /// # Panics
-    /// When it does not run or does not end within a minute.
+    /// When it does not run or does not end in time.
     pub async fn ended(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the server runs");
         let status = poll::until("end of the server", STOP_LIMIT, async || {
@@ -341,8 +341,9 @@ pub const ADMIN: &str = "admin";
 pub const ADMIN_PASSWORD: &str = "only-for-tests-on-loopback";
 
 /// A refusal needs no work, but the machine may be busy with other tests.
-pub const REFUSAL_LIMIT: Duration = Duration::from_secs(10);
+pub const REFUSAL_LIMIT: Duration = Duration::from_secs(60);
 
-const START_LIMIT: Duration = Duration::from_secs(20);
-const STOP_LIMIT: Duration = Duration::from_secs(70);
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Longer than the minute that requests in flight are given.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 const SHOWN_LINES: usize = 60;

@@ -170,4 +170,4 @@ const REGISTRIES: [Named; 3] = [SELF_HOSTED, BITBUCKET, ANOTHER];
 /// Where the daemon answers its containers: the value of `BITBUCKET_DOCKER_HOST_INTERNAL`.
 pub const GATEWAY: &str = "198.51.100.1";
 const NAME_SERVER: &str = "192.0.2.53";
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(180);

@@ -135,6 +135,11 @@ impl Endpoint {
     pub fn scope(&self, method: &Method) -> Option<String> {
         let (name, reads) = match self {
             Self::Base => return None,
+            // Who asks whether a blob is there is about to push it, and there are clients (oras for
+            // Python) that keep the first token they get.
+            Self::Blob { name, .. } if method == Method::HEAD => {
+                return Some(format!("repository:{name}:pull,push"));
+            }
             Self::Blob { name, .. }
             | Self::Manifest { name, .. }
             | Self::Referrers { name, .. }

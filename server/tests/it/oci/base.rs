@@ -87,7 +87,10 @@ async fn the_challenge_names_the_scope_that_the_request_needs() {
     let id = "0f8fad5b-d9cb-469f-a165-70867728950e";
     for (method, path, scope) in [
         (Method::GET, "tags/list".to_owned(), "pull"),
-        (Method::HEAD, format!("blobs/{digest}"), "pull"),
+        (Method::GET, format!("blobs/{digest}"), "pull"),
+        (Method::HEAD, "manifests/latest".to_owned(), "pull"),
+        // The first question of a push.
+        (Method::HEAD, format!("blobs/{digest}"), "pull,push"),
         (Method::GET, format!("referrers/{digest}"), "pull"),
         (Method::DELETE, format!("blobs/{digest}"), "delete"),
         (Method::DELETE, "manifests/latest".to_owned(), "delete"),
