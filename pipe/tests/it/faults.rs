@@ -16,6 +16,8 @@ pub(crate) struct Faults {
     pub(crate) refuse_manifest: Option<(u16, &'static str)>,
     /// PATCH is not known.
     pub(crate) no_pieces: bool,
+    /// Uploads cannot be cancelled.
+    pub(crate) no_cancelling: bool,
     /// The largest body in bytes that a proxy before the registry lets through.
     pub(crate) largest_body: Option<u64>,
     /// Uploads are sent to this address, which is another host.

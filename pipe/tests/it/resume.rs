@@ -131,3 +131,16 @@ async fn an_upload_that_stands_still_is_begun_again() {
     let outcome = setting.run().await;
     assert_eq!(outcome.count("nothing moved for 1 s"), 1, "{outcome:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_a_mount_opened_is_cancelled_and_a_refusal_of_that_is_of_no_consequence() {
+    for no_cancelling in [false, true] {
+        let faults = Faults { no_cancelling, ..Faults::default() };
+        let setting = setting(Login::Bearer, faults).await;
+        let setting = Setting { step: setting.step.set("MOUNT_FROM", "base"), ..setting };
+        setting.run().await;
+        // The configuration and the layer.
+        assert_eq!(setting.registry.count(&Method::DELETE, "/blobs/uploads/"), 2);
+        assert_eq!(setting.registry.count(&Method::POST, "/blobs/uploads/"), 4);
+    }
+}

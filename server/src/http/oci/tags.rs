@@ -1,12 +1,10 @@
 //! The list of tags (distribution-spec, "Listing Tags").
 
-use super::{Answer, Call};
+use super::{Answer, Call, linked};
 use crate::domain::Name;
 use crate::http::error::Code;
 use crate::metadata::Page;
 use axum::Json;
-use axum::http::header;
-use axum::response::IntoResponse as _;
 use serde_json::json;
 
 /// The most tags of one answer.
@@ -27,12 +25,7 @@ pub(super) async fn list(call: Call, name: Name) -> Answer {
     rows.truncate(count);
     let tags: Vec<&str> = rows.iter().map(|row| row.tag.as_str()).collect();
     let body = Json(json!({ "name": name.to_string(), "tags": tags }));
-    let next = tags
-        .last()
-        .filter(|_| more)
-        .map(|last| format!("</v2/{name}/tags/list?n={count}&last={last}>; rel=\"next\""));
-    Ok(match next {
-        Some(next) => ([(header::LINK, next)], body).into_response(),
-        None => body.into_response(),
-    })
+    let next = tags.last().filter(|_| more);
+    let next = next.map(|last| format!("/v2/{name}/tags/list?n={count}&last={last}"));
+    Ok(linked(body, next))
 }

@@ -1,6 +1,7 @@
 //! The list of tags.
 
 use crate::harness::{Answer, Client, World};
+use axum::http::Method;
 use serde_json::json;
 
 async fn tagged(tags: &[&str]) -> (World, Client) {
@@ -67,4 +68,38 @@ async fn the_count_is_bounded_and_checked() {
         let _ =
             ann.get(&format!("/v2/acme/shop/tags/list?{bad}")).await.refused(400, "UNSUPPORTED");
     }
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_for_one_answer_goes_on_behind_its_link() {
+    let (_world, ann) = tagged(&["first"]).await;
+    let manifest = ann.get("/v2/acme/shop/manifests/first").await.expect(200);
+    let sum = manifest.header("docker-content-digest").to_owned();
+    let mut expected = vec!["first".to_owned()];
+    for block in 0..17 {
+        let names: Vec<String> = (0..64).map(|at| format!("t{:04}", block * 64 + at)).collect();
+        let query: Vec<String> = names.iter().map(|tag| format!("tag={tag}")).collect();
+        let path = format!("/v2/acme/shop/manifests/{sum}?{}", query.join("&"));
+        let headers = [("content-type", manifest.header("content-type"))];
+        let stored = ann.send(Method::PUT, &path, &headers, manifest.body.clone()).await;
+        assert_eq!(stored.expect(201).headers.get_all("oci-tag").iter().count(), 64);
+        expected.extend(names);
+    }
+    for query in ["", "?n=1000", "?n=5000", "?n=999"] {
+        let pages = ann.pages(&format!("/v2/acme/shop/tags/list{query}")).await;
+        assert_eq!(pages.len(), 2, "{query}");
+        assert_eq!(pages.iter().flat_map(tags).collect::<Vec<_>>(), expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn tags_are_listed_and_gone_with_the_answer() {
+    let (_world, ann) = tagged(&["a", "b"]).await;
+    let listed = async || tags(&ann.get("/v2/acme/shop/tags/list").await.expect(200));
+    let _ = ann.delete("/v2/acme/shop/manifests/a").await.expect(202);
+    assert_eq!(listed().await, ["b"]);
+    let manifest = ann.push_image("acme/shop", "c", "other").await;
+    assert_eq!(listed().await, ["b", "c"]);
+    let _ = ann.delete(&format!("/v2/acme/shop/manifests/{}", manifest.digest())).await.expect(202);
+    assert_eq!(listed().await, ["b"]);
 }
