@@ -267,7 +267,11 @@ fn open(shared: &Shared, faults: &Faults) -> Response {
         Some(storage) => format!("{storage}{path}"),
         None => path,
     };
-    (StatusCode::ACCEPTED, [(header::LOCATION, location)]).into_response()
+    let mut opened = (StatusCode::ACCEPTED, [(header::LOCATION, location)]).into_response();
+    if let Some(least) = faults.least_piece {
+        opened.headers_mut().insert("oci-chunk-min-length", least.into());
+    }
+    opened
 }
 
 async fn upload(
