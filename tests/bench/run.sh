@@ -11,7 +11,8 @@ ratio within each round, and how often each of them asks the disk to make someth
 Takes about five minutes and 15 GB of disk, which it gives back.
 
 STANDPIPE_BENCH_ROUNDS (5) and STANDPIPE_BENCH_SECONDS (4, for each workload of small requests)
-change how long; STANDPIPE_SERVER_BIN names another server. Needs docker-registry and strace.
+change how long, STANDPIPE_BENCH_ONLY (of small, manifests, heads, large, tags, syncs, tails; with
+commas in between) what; STANDPIPE_SERVER_BIN names another server. Needs docker-registry and strace.
 TEXT
 }
 

@@ -217,9 +217,15 @@ fn moved(
     })
 }
 
-/// Milliseconds for the whole list of tags, following its pages.
+/// Milliseconds for the whole list of tags, following its pages: the mean of a few lists.
 pub(crate) fn list_tags(contender: &dyn Contender, expected: usize) -> io::Result<f64> {
+    const LISTS: u32 = 10;
     let mut wire = contender.wire()?;
+    let lists = (0..LISTS).map(|_| list_once(&mut wire, expected)).sum::<io::Result<f64>>()?;
+    Ok(lists / f64::from(LISTS))
+}
+
+fn list_once(wire: &mut Wire, expected: usize) -> io::Result<f64> {
     let start = Instant::now();
     let (mut next, mut pages) = (Some("/v2/acme/tags/tags/list".to_owned()), Vec::new());
     while let Some(target) = next {
@@ -266,6 +272,8 @@ pub(crate) fn latency(
             .map(|(blob, digest)| {
                 let over = &over;
                 scope.spawn(move || -> io::Result<()> {
+                    // They stand for other machines, and must not take the reader's processor.
+                    rustix::process::setpriority_process(None, 19)?;
                     let mut wire = contender.wire()?;
                     while !over.load(Ordering::Relaxed) {
                         push_streamed(&mut wire, "acme/large", blob, digest)?;

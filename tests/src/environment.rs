@@ -45,6 +45,12 @@ pub fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} must be a number, not {text:?}")))
 }
 
+/// The text in a variable, if it is set.
+#[must_use]
+pub fn text(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|text| !text.is_empty())
+}
+
 /// True when `tests/run.sh --soak` asked for the long forms.
 #[must_use]
 pub fn is_soak() -> bool {

@@ -42,8 +42,24 @@ pub(super) struct Buffer {
 }
 
 impl Buffers {
-    /// A large buffer if there is one, else a small one.
+    /// A large buffer if there is one, else a small one; empty, to be added to.
     pub(super) fn take(&self) -> Buffer {
+        let mut buffer = self.take_used();
+        buffer.bytes.clear();
+        buffer
+    }
+
+    /// The same, full of zeros or of what its last user left, to be overwritten and then
+    /// [cut](Vec::truncate) to what was written.
+    pub(super) fn take_full(&self) -> Buffer {
+        let mut buffer = self.take_used();
+        let capacity = buffer.bytes.capacity();
+        // Only what the last user did not fill has to be zeroed.
+        buffer.bytes.resize(capacity, 0);
+        buffer
+    }
+
+    fn take_used(&self) -> Buffer {
         let mut shelf = self.lock();
         if shelf.free.is_empty() && shelf.in_use >= MOST {
             drop(shelf);
@@ -56,12 +72,11 @@ impl Buffers {
         Buffer { bytes, home: Some(self.clone()) }
     }
 
-    fn put_back(&self, mut bytes: Vec<u8>) {
+    fn put_back(&self, bytes: Vec<u8>) {
         let mut shelf = self.lock();
         shelf.in_use -= 1;
         // One whose memory was taken out leaves room for a new one.
         if bytes.capacity() >= LARGE {
-            bytes.clear();
             shelf.free.push(bytes);
         }
     }
@@ -154,6 +169,9 @@ mod tests {
         assert!(again.is_empty());
         assert_eq!(again.capacity(), LARGE);
         assert_eq!(buffers.lock().free.len(), 0, "it was that one");
+        drop(again);
+        assert_eq!(buffers.take_full().len(), LARGE);
+        assert_eq!(buffers.take().len(), 0);
     }
 
     #[test]

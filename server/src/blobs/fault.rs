@@ -111,6 +111,11 @@ impl<T: OpenFile> OpenFile for FaultyFile<T> {
         self.file.read(offset, length, into)
     }
 
+    fn read_cached(&self, _: u64, _: &mut [u8]) -> usize {
+        // Faults are met in calls that may fail.
+        0
+    }
+
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if let Err(error) = self.plan.call("write") {
             // A write that fails may have written some of it.

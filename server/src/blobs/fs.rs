@@ -23,7 +23,7 @@
 //! name that comes back after a power loss is an object without a row, which the start-up sweep sets
 //! aside.
 //!
-//! Memory: a body holds at most four pieces of 256 KiB, a reader three chunks of 256 KiB, out of
+//! Memory: a body holds at most four pieces of 256 KiB, a reader two chunks of 256 KiB, out of
 //! [`Buffers`] that have a bound for all together. No thread waits for the network: the blocking pool is used for one operation at a time. Some of its threads are out
 //! of bounds for changes, so that a disk that is slow to sync does not keep readers waiting.
 //!
@@ -52,6 +52,7 @@ use async_trait::async_trait;
 use files::{Files, OpenFile as _, SystemFiles};
 use layout::Layout;
 use listing::Listing;
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -65,6 +66,10 @@ use upload::{Session, remove_if_there};
 pub const BLOCKING_THREADS: usize = 8;
 /// How many of them may work on changes, each of which may wait for a sync.
 const CHANGING_THREADS: usize = 6;
+
+/// How much less urgent the threads for changes are than the others, in steps of `nice`: about a tenth of
+/// the processor, if others want it, too.
+const LESS_URGENT: i32 = 10;
 
 /// The blob store on a local file system.
 #[derive(Debug)]
@@ -168,6 +173,7 @@ impl<F: Files> Shared<F> {
         // Nobody closes it. The permit goes with the work, which goes on if this future is dropped.
         let permit = Arc::clone(&self.changes).acquire_owned().await;
         blocking(move || {
+            give_way();
             let _permit = permit;
             work()
         })
@@ -398,6 +404,19 @@ async fn write_pieces<F: Files>(
         return Ok(session);
     }
     shared.changing(move || session.checkpoint()).await
+}
+
+/// Lets the threads that answer requests go first, once for each thread that hashes and writes: on a
+/// machine of two processors eight uploads would otherwise keep everybody else waiting.
+fn give_way() {
+    thread_local! {
+        static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
+    }
+    if !GIVES_WAY.replace(true) {
+        // To be refused is to be as urgent as before.
+        let own = rustix::process::getpriority_process(None).unwrap_or(0);
+        let _ = rustix::process::setpriority_process(None, own + LESS_URGENT);
+    }
 }
 
 async fn blocking<T: Send + 'static>(

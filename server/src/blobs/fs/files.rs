@@ -67,6 +67,10 @@ pub trait OpenFile: fmt::Debug + Send + Sync + 'static {
     /// file that ends before is [`io::ErrorKind::UnexpectedEof`].
     fn read(&self, offset: u64, length: usize, into: Vec<u8>) -> io::Result<Vec<u8>>;
 
+    /// Reads from `offset` what is in memory already, at most as much as `into` holds, and returns how
+    /// much that was. Never waits for the disk; 0 says nothing about the file.
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> usize;
+
     /// Writes all of `bytes` at `offset`.
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
@@ -179,6 +183,12 @@ impl OpenFile for File {
         // A vector may have been given more room than was asked for.
         bytes.truncate(length);
         Ok(bytes)
+    }
+
+    fn read_cached(&self, offset: u64, into: &mut [u8]) -> usize {
+        let into = &mut [io::IoSliceMut::new(into)];
+        // File systems without it refuse, and then the ordinary way finds out what is wrong, too.
+        rustix::io::preadv2(self, into, offset, rustix::io::ReadWriteFlags::NOWAIT).unwrap_or(0)
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

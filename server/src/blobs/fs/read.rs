@@ -1,8 +1,8 @@
-//! Reads an object in large chunks, one chunk ahead of the consumer.
+//! Reads an object in large chunks.
 //!
 //! Invariant: the stream yields exactly the bytes asked for or ends with an error; beside what the
-//! consumer holds at most one chunk exists, which is read ahead. The file stays open, so a deletion does
-//! not disturb it.
+//! consumer holds at most one chunk exists, and none before it is asked for. The file stays open, so a
+//! deletion does not disturb it.
 
 use super::Shared;
 use super::files::{Files, OpenFile};
@@ -36,17 +36,16 @@ pub(super) fn open<F: Files>(
     let version = facts.version;
     let first = usize::try_from(length.min(FIRST_CHUNK)).unwrap_or_default();
     let chunk = read_chunk(&file, key, offset, first, Buffer::own(first))?;
-    let read = first as u64;
-    if read == length {
+    if first as u64 == length {
         return Ok(Opened { bytes: ByteStream::once(chunk), version });
     }
     let chunks = Chunks {
         file: Arc::new(file),
         buffers: shared.buffers.clone(),
         key,
-        offset: offset + read,
-        left: length - read,
-        ahead: Ahead::Here(chunk),
+        offset,
+        left: length,
+        next: Next::Here(chunk),
     };
     Ok(Opened { bytes: ByteStream::new(chunks), version })
 }
@@ -58,34 +57,50 @@ struct Chunks<F> {
     key: ObjectKey,
     /// Where the next read begins.
     offset: u64,
-    /// Bytes not asked of the file yet.
+    /// Bytes not read yet.
     left: u64,
-    ahead: Ahead,
+    next: Next,
 }
 
 /// The chunk to be yielded next.
-enum Ahead {
+enum Next {
+    /// It was read when the object was opened.
     Here(Bytes),
+    /// It has not been asked for.
+    Wanted,
+    /// A thread that may wait for the disk reads it.
     Reading(JoinHandle<Result<Bytes, BlobError>>),
     /// All was yielded, or an error was.
     Over,
 }
 
 impl<F: OpenFile> Chunks<F> {
-    fn read_ahead(&mut self) {
+    /// Reads the next chunk out of the page cache, or has a thread read it.
+    ///
+    /// Most blobs that are pulled were pushed or pulled a moment ago. To hand a chunk from thread to
+    /// thread costs more than to copy it, so a thread is only asked if the disk is needed; the kernel
+    /// reads ahead from there.
+    fn begin(&mut self) -> Next {
         if self.left == 0 {
-            self.ahead = Ahead::Over;
-            return;
+            return Next::Over;
         }
-        let buffer = self.buffers.take();
-        let length = self.left.min(buffer.room() as u64);
+        let mut buffer = self.buffers.take_full();
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let cached = self.file.read_cached(self.offset, &mut buffer[..length]);
+        if cached > 0 {
+            buffer.truncate(cached);
+            return Next::Here(Bytes::from_owner(buffer));
+        }
         let (file, key, offset) = (Arc::clone(&self.file), self.key, self.offset);
-        self.offset += length;
-        self.left -= length;
-        let length = usize::try_from(length).unwrap_or_default();
-        self.ahead = Ahead::Reading(tokio::task::spawn_blocking(move || {
+        Next::Reading(tokio::task::spawn_blocking(move || {
             read_chunk(&*file, key, offset, length, buffer)
-        }));
+        }))
+    }
+
+    fn passed_on(&mut self, chunk: &Bytes) {
+        self.offset += chunk.len() as u64;
+        self.left = self.left.saturating_sub(chunk.len() as u64);
+        self.next = Next::Wanted;
     }
 }
 
@@ -93,16 +108,19 @@ impl<F: OpenFile> Stream for Chunks<F> {
     type Item = Result<Bytes, BlobError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let chunk = match &mut self.ahead {
-            Ahead::Here(chunk) => Ok(std::mem::take(chunk)),
-            Ahead::Over => return Poll::Ready(None),
-            Ahead::Reading(task) => {
+        if matches!(self.next, Next::Wanted) {
+            self.next = self.begin();
+        }
+        let chunk = match &mut self.next {
+            Next::Here(chunk) => Ok(std::mem::take(chunk)),
+            Next::Wanted | Next::Over => return Poll::Ready(None),
+            Next::Reading(task) => {
                 ready!(Pin::new(task).poll(context)).unwrap_or_else(|error| Err(broken_task(error)))
             }
         };
-        match chunk {
-            Ok(_) => self.read_ahead(),
-            Err(_) => self.ahead = Ahead::Over,
+        match &chunk {
+            Ok(bytes) => self.passed_on(bytes),
+            Err(_) => self.next = Next::Over,
         }
         Poll::Ready(Some(chunk))
     }

@@ -253,6 +253,11 @@ impl OpenFile for HookedFile {
         OpenFile::read(&self.file, offset, length, into)
     }
 
+    fn read_cached(&self, _: u64, _: &mut [u8]) -> usize {
+        // Faults are met in calls that may fail.
+        0
+    }
+
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.hook.call("write", &self.path)?;
         OpenFile::write(&self.file, offset, bytes)
