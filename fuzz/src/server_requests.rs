@@ -16,7 +16,7 @@ const METHODS: [Method; 6] =
 
 /// The beginnings of paths. Creating people and passwords is left out: hashing takes its time on
 /// purpose.
-const PATHS: [&str; 30] = [
+const PATHS: [&str; 31] = [
     "/",
     "/v2/",
     "/v2/acme/shop/blobs/",
@@ -47,6 +47,7 @@ const PATHS: [&str; 30] = [
     "/api/v1/workspaces/acme/repositories/shop/permissions/eve",
     "/api/v1/workspaces/acme/",
     "/metrics",
+    "/v2/_catalog",
 ];
 const HEADERS: [HeaderName; 10] = [
     header::ACCEPT,

@@ -1,6 +1,7 @@
 //! Scopes of the token protocol: nothing is granted that is not written.
 
 use standpipe_server::auth::scope::{MOST_SCOPES, Scopes, parse};
+use standpipe_server::domain::Grant;
 
 /// The `scope` parameters of a request, one a line.
 pub fn server_scope(data: &[u8]) {
@@ -12,6 +13,13 @@ pub fn server_scope(data: &[u8]) {
     };
     assert!(pieces().count() <= MOST_SCOPES, "too many: {text:?}");
     for grant in &grants {
+        let Grant::Package(grant) = grant else {
+            let written = |piece: &str| {
+                piece.starts_with("registry") && piece.contains(":catalog:") && piece.contains('*')
+            };
+            assert!(pieces().any(written), "the list of packages in {text:?}");
+            continue;
+        };
         let written = |action: &str| {
             pieces().any(|piece| {
                 let actions = piece.rsplit(':').next().unwrap_or_default().split(',');

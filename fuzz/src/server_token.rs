@@ -6,7 +6,7 @@ use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::Value;
-use standpipe_server::domain::{Grant, Timestamp};
+use standpipe_server::domain::{Grant, PackageGrant, Timestamp};
 use standpipe_server::fuzzing::auth::Signer;
 
 use crate::script::Script;
@@ -27,7 +27,8 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let pkcs8 = pair.to_pkcs8().expect("a private key");
     let signer = Signer::new(SERVICE, pkcs8.as_ref()).expect("a signer");
     let name = "acme/shop".parse().expect("a name");
-    let grants = [Grant { name, pull: true, push: true, delete: false }];
+    let package = PackageGrant { name, pull: true, push: true, delete: false };
+    let grants = [Grant::Package(package)];
     let signed = signer.sign("user:ann", &grants, NOW).expect("a token");
     Keys { pair, signer, signed }
 });
@@ -74,6 +75,10 @@ fn forged(header: &str, claims: &str) {
     let now = NOW.seconds();
     assert!(time("nbf") <= now + 30 && time("exp").saturating_add(30) > now, "{claims}");
     for grant in grants {
+        let Grant::Package(grant) = grant else {
+            assert!(claims["access"].to_string().contains("catalog"), "{claims}");
+            continue;
+        };
         let named = claims["access"].as_array().into_iter().flatten();
         let has = |access: &Value, action: &str| {
             access["actions"].as_array().is_some_and(|all| all.iter().any(|one| one == action))

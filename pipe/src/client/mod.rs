@@ -61,6 +61,8 @@ pub(crate) struct Registry {
     session: Mutex<Arc<Session>>,
     /// `workspace/name` of packages in which blobs may be found.
     mount_from: Vec<String>,
+    /// The least size of a piece that the registry takes, in bytes, if it has said one.
+    least_piece: AtomicU64,
     /// Attempts that failed and were made again.
     again: Arc<AtomicU64>,
     settings: Settings,
@@ -95,6 +97,7 @@ impl Registry {
             session: Mutex::new(Arc::new(first)),
             credentials: config.credentials.clone(),
             mount_from: mount_sources(config),
+            least_piece: AtomicU64::default(),
             again: Arc::default(),
             target,
             http,

@@ -8,6 +8,7 @@
 //! ends, because attempts are counted unless the confirmed offset passed its highest so far.
 
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 use futures_util::TryStreamExt as _;
 use oci_distribution::errors::OciDistributionError;
@@ -279,6 +280,9 @@ impl Registry {
         let url = self.url("blobs/uploads/")?;
         let request = self.http.post(url.clone()).header(CONTENT_LENGTH, 0);
         let response = self.send_small(session, request).await?;
+        if let Some(least) = least_piece(response.headers()) {
+            self.least_piece.fetch_max(least, Ordering::Relaxed);
+        }
         location(response.headers(), &url)
     }
 
@@ -310,7 +314,9 @@ impl Registry {
         offset: u64,
         progress: &Progress,
     ) -> Result<(Url, u64), ClientError> {
-        let end = blob.file.size.min(offset + self.settings.transfer.chunk_size);
+        let least = self.least_piece.load(Ordering::Relaxed);
+        let length = self.settings.transfer.chunk_size.max(least);
+        let end = blob.file.size.min(offset.saturating_add(length));
         let sending = Sending::default();
         let stream = sending.stream(&blob.file, offset, end - offset, progress).await?;
         let request = self
@@ -397,6 +403,11 @@ pub(super) fn location(headers: &HeaderMap, requested: &Url) -> Result<Url, Clie
         "https" | "http" => Ok(url),
         _ => Err(missing()),
     }
+}
+
+/// The least size of a piece, except the last (distribution-spec, "Pushing a blob in chunks").
+fn least_piece(headers: &HeaderMap) -> Option<u64> {
+    headers.get("oci-chunk-min-length")?.to_str().ok()?.trim().parse().ok()
 }
 
 /// How many bytes an answer confirms: `Range: 0-N` means N + 1.

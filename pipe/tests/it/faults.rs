@@ -14,8 +14,12 @@ pub(crate) struct Faults {
     pub(crate) refuse_upload: Option<(u16, &'static str)>,
     /// The answer to every manifest.
     pub(crate) refuse_manifest: Option<(u16, &'static str)>,
+    /// The least size of a piece in bytes, which is announced.
+    pub(crate) least_piece: Option<u64>,
     /// PATCH is not known.
     pub(crate) no_pieces: bool,
+    /// Uploads cannot be cancelled.
+    pub(crate) no_cancelling: bool,
     /// The largest body in bytes that a proxy before the registry lets through.
     pub(crate) largest_body: Option<u64>,
     /// Uploads are sent to this address, which is another host.

@@ -51,6 +51,8 @@ pub(crate) struct Content {
     /// By tag and by digest: media type and bytes.
     pub(crate) manifests: BTreeMap<String, (String, Vec<u8>)>,
     uploads: BTreeMap<String, Vec<u8>>,
+    /// The query that was given out last for an upload.
+    states: BTreeMap<String, String>,
     opened: usize,
     tokens: BTreeMap<String, usize>,
     pub(crate) seen: Vec<Seen>,
@@ -141,10 +143,12 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let path = seen.path[start..].trim_start_matches('/').to_owned();
     match path.split_once('/') {
         Some(("blobs", "uploads/")) => {
+            let length = parts.headers.get(header::CONTENT_LENGTH);
+            assert_eq!(length.unwrap(), "0", "an upload is opened without a body");
             mounted(&seen, &faults).unwrap_or_else(|| open(&shared, &faults))
         }
         Some(("blobs", rest)) => match rest.strip_prefix("uploads/") {
-            Some(id) => upload(&shared, id, &seen, body).await,
+            Some(id) => upload(&shared, id, &seen, &parts.headers, body).await,
             None => blob(&shared, rest),
         },
         Some(("manifests", name)) => {
@@ -257,30 +261,50 @@ fn open(shared: &Shared, faults: &Faults) -> Response {
     content.opened += 1;
     let id = format!("u{}", content.opened);
     content.uploads.insert(id.clone(), Vec::new());
+    content.states.insert(id.clone(), "state=secret".to_owned());
     let path = format!("/v2/acme/app/blobs/uploads/{id}?state=secret");
     let location = match &faults.foreign_storage {
         Some(storage) => format!("{storage}{path}"),
         None => path,
     };
-    (StatusCode::ACCEPTED, [(header::LOCATION, location)]).into_response()
+    let mut opened = (StatusCode::ACCEPTED, [(header::LOCATION, location)]).into_response();
+    if let Some(least) = faults.least_piece {
+        opened.headers_mut().insert("oci-chunk-min-length", least.into());
+    }
+    opened
 }
 
-async fn upload(shared: &Shared, id: &str, seen: &Seen, body: Body) -> Response {
+async fn upload(
+    shared: &Shared,
+    id: &str,
+    seen: &Seen,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
     let known = shared.content.lock().unwrap().uploads.contains_key(id);
     // The storage of another registry takes what it gets.
     if !known && seen.method != Method::PUT {
         return error(404, "BLOB_UPLOAD_UNKNOWN");
     }
+    if known {
+        assert_location(shared, id, seen);
+    }
     let no_pieces = shared.content.lock().unwrap().faults.no_pieces;
     if seen.method == Method::PATCH && no_pieces {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    if seen.method == Method::DELETE && shared.content.lock().unwrap().faults.no_cancelling {
+        return error(405, "UNSUPPORTED");
     }
     if seen.method == Method::DELETE {
         shared.content.lock().unwrap().uploads.remove(id);
         return StatusCode::NO_CONTENT.into_response();
     }
     if let Some(range) = &seen.content_range {
-        let start: usize = range.split('-').next().unwrap().parse().unwrap();
+        let (start, last) = range.split_once('-').unwrap();
+        let [start, last] = [start, last].map(|text| text.parse::<usize>().unwrap());
+        let length: usize = headers[header::CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+        assert_eq!(last - start + 1, length, "both ends of {range} belong to it");
         if shared.content.lock().unwrap().uploads[id].len() != start {
             return progress(shared, id, StatusCode::RANGE_NOT_SATISFIABLE);
         }
@@ -294,6 +318,16 @@ async fn upload(shared: &Shared, id: &str, seen: &Seen, body: Body) -> Response 
         Method::PUT => close(shared, id, seen),
         Method::PATCH => progress(shared, id, StatusCode::ACCEPTED),
         _ => progress(shared, id, StatusCode::NO_CONTENT),
+    }
+}
+
+/// What was given out as a location is used as it is; what adds to an upload uses the latest.
+fn assert_location(shared: &Shared, id: &str, seen: &Seen) {
+    let latest = shared.content.lock().unwrap().states[id].clone();
+    let state = seen.query.split('&').next().unwrap();
+    assert!(state.starts_with("state=secret"), "{} {}", seen.path, seen.query);
+    if seen.method == Method::PATCH || seen.method == Method::PUT {
+        assert_eq!(state, latest, "{} {}", seen.method, seen.path);
     }
 }
 
@@ -346,7 +380,9 @@ fn close(shared: &Shared, id: &str, seen: &Seen) -> Response {
 }
 
 fn progress(shared: &Shared, id: &str, status: StatusCode) -> Response {
-    let received = shared.content.lock().unwrap().uploads[id].len();
+    let mut content = shared.content.lock().unwrap();
+    let received = content.uploads[id].len();
+    content.states.insert(id.to_owned(), format!("state=secret{received}"));
     let location = format!("/v2/acme/app/blobs/uploads/{id}?state=secret{received}");
     let range = format!("0-{}", received.saturating_sub(1));
     (status, [(header::LOCATION, location), (header::RANGE, range)]).into_response()
@@ -393,6 +429,10 @@ async fn manifest(
         content.manifests.insert(digest.clone(), (kind, bytes));
         let location = format!("/v2/acme/app/manifests/{digest}");
         return (StatusCode::CREATED, [(header::LOCATION, location)]).into_response();
+    }
+    let accepted: Vec<_> = headers.get_all(header::ACCEPT).iter().collect();
+    for kind in ["oci.image.manifest.v1", "oci.image.index.v1", "distribution.manifest.v2"] {
+        assert!(format!("{accepted:?}").contains(kind), "{} {name}: {accepted:?}", seen.method);
     }
     let content = shared.content.lock().unwrap();
     let Some((kind, bytes)) = content.manifests.get(name) else {

@@ -131,3 +131,25 @@ async fn an_upload_that_stands_still_is_begun_again() {
     let outcome = setting.run().await;
     assert_eq!(outcome.count("nothing moved for 1 s"), 1, "{outcome:#?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_a_mount_opened_is_cancelled_and_a_refusal_of_that_is_of_no_consequence() {
+    for no_cancelling in [false, true] {
+        let faults = Faults { no_cancelling, ..Faults::default() };
+        let setting = setting(Login::Bearer, faults).await;
+        let setting = Setting { step: setting.step.set("MOUNT_FROM", "base"), ..setting };
+        setting.run().await;
+        // The configuration and the layer.
+        assert_eq!(setting.registry.count(&Method::DELETE, "/blobs/uploads/"), 2);
+        assert_eq!(setting.registry.count(&Method::POST, "/blobs/uploads/"), 4);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_are_as_large_as_the_registry_wants_them() {
+    let cuts = VecDeque::from([300_000]);
+    let faults = Faults { cuts, least_piece: Some(400_000), ..Faults::default() };
+    let setting = setting(Login::Bearer, faults).await;
+    setting.run().await;
+    assert_eq!(setting.pieces(), [0, 400_000, 800_000]);
+}

@@ -23,7 +23,7 @@ pub use secret::Secret;
 pub use tokens::{NewToken, TokenView};
 
 use crate::domain::{
-    Action, Caller, Grant, Principal, RepositoryId, Timestamp, Username, WorkspaceId,
+    Action, Caller, Grant, PackageGrant, Principal, RepositoryId, Timestamp, Username, WorkspaceId,
 };
 use crate::metadata::documents::{Body as _, Token, TokenSubject, User};
 use crate::metadata::{DocumentKind, MetadataError};
@@ -200,12 +200,21 @@ impl Authenticator {
         let caller = &login.caller;
         let mut grants = Vec::new();
         for asked in wanted {
+            let asked = match asked {
+                Grant::Package(asked) => asked,
+                // Everybody may ask for the list; what is on it depends on who asks.
+                Grant::Catalog => {
+                    grants.push(Grant::Catalog);
+                    continue;
+                }
+            };
             let push = asked.push && self.may(caller, &asked, Action::Push).await?;
             let delete = asked.delete && self.may(caller, &asked, Action::Delete).await?;
             // Who may push may pull. For a package that the push will create, asking would say no.
             let pull = asked.pull && (push || self.may(caller, &asked, Action::Pull).await?);
             if pull || push || delete {
-                grants.push(Grant { name: asked.name, pull, push, delete });
+                let name = asked.name;
+                grants.push(Grant::Package(PackageGrant { name, pull, push, delete }));
             }
         }
         let issued_at = self.0.registry.clock().now();
@@ -218,7 +227,12 @@ impl Authenticator {
         Ok(Issued { token, grants, expires_in: self.0.signer.seconds(), issued_at })
     }
 
-    async fn may(&self, caller: &Caller, asked: &Grant, action: Action) -> Result<bool, AuthError> {
+    async fn may(
+        &self,
+        caller: &Caller,
+        asked: &PackageGrant,
+        action: Action,
+    ) -> Result<bool, AuthError> {
         self.0.registry.may(caller, &asked.name, action).await.map_err(AuthError::unavailable)
     }
 

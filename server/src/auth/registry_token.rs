@@ -7,7 +7,7 @@
 
 use super::secret::{NoRandomness, Secret, hex, random};
 use super::{AuthError, scope};
-use crate::domain::{Change, Grant, Timestamp};
+use crate::domain::{Change, Grant, PackageGrant, Timestamp};
 use crate::metadata::documents::Body;
 use crate::metadata::{Conflict, DocumentKind, MetadataError, MetadataStore};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -211,15 +211,25 @@ impl Key {
 
 impl Access {
     fn new(grant: &Grant) -> Self {
-        let actions = scope::actions(grant).into_iter().map(str::to_owned).collect();
-        Self { kind: "repository".to_owned(), name: grant.name.to_string(), actions }
+        let (kind, name, actions) = match grant {
+            Grant::Catalog => ("registry", "catalog".to_owned(), vec!["*"]),
+            Grant::Package(grant) => ("repository", grant.name.to_string(), scope::actions(grant)),
+        };
+        let actions = actions.into_iter().map(str::to_owned).collect();
+        Self { kind: kind.to_owned(), name, actions }
     }
 
     fn grant(&self) -> Option<Grant> {
         let has = |action: &str| self.actions.iter().any(|found| found == action);
-        let name = self.name.parse().ok()?;
-        let grant = Grant { name, pull: has("pull"), push: has("push"), delete: has("delete") };
-        (self.kind == "repository").then_some(grant)
+        match (self.kind.as_str(), self.name.as_str()) {
+            ("registry", "catalog") => has("*").then_some(Grant::Catalog),
+            ("repository", name) => {
+                let name = name.parse().ok()?;
+                let (pull, push, delete) = (has("pull"), has("push"), has("delete"));
+                Some(Grant::Package(PackageGrant { name, pull, push, delete }))
+            }
+            _ => None,
+        }
     }
 }
 

@@ -14,7 +14,8 @@ fn signer(service: &str) -> TokenSigner {
 
 fn grants() -> Vec<Grant> {
     let name = "acme/shop".parse().expect("a name");
-    vec![Grant { name, pull: true, push: true, delete: false }]
+    let package = PackageGrant { name, pull: true, push: true, delete: false };
+    vec![Grant::Package(package), Grant::Catalog]
 }
 
 fn basis() -> Basis {

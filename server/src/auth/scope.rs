@@ -1,15 +1,19 @@
-//! Scopes of Docker's token protocol: `repository:<name>:<action>[,<action>…]`.
+//! Scopes of Docker's token protocol: `repository:<name>:<action>[,<action>…]`, and
+//! `registry:catalog:*`.
 //!
 //! Invariant: what this file does not understand asks for nothing; it is never granted and never an
 //! error. Only the amount is limited. Who may do what is not known here.
 
-use crate::domain::{Grant, Name};
+use crate::domain::{Grant, Name, PackageGrant};
 use std::fmt;
 
 /// The most scopes of one request.
 pub const MOST_SCOPES: usize = 50;
 /// The most bytes of all scopes of one request.
 pub const MOST_BYTES: usize = 8 << 10;
+
+/// The scope that the list of packages takes.
+pub const CATALOG: &str = "registry:catalog:*";
 
 /// More scopes than a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,17 +39,31 @@ pub fn parse<'a>(
         if count > MOST_SCOPES || bytes > MOST_BYTES {
             return Err(TooManyScopes);
         }
-        let Some(one) = parse_one(scope) else { continue };
-        match wanted.iter_mut().find(|known| known.name == one.name) {
-            Some(known) => {
-                known.pull |= one.pull;
-                known.push |= one.push;
-                known.delete |= one.delete;
+        match parse_one(scope) {
+            Some(Grant::Package(one)) => add(&mut wanted, one),
+            Some(Grant::Catalog) if !wanted.contains(&Grant::Catalog) => {
+                wanted.push(Grant::Catalog);
             }
-            None => wanted.push(one),
+            _ => {}
         }
     }
     Ok(wanted)
+}
+
+/// Joins the scopes of one name.
+fn add(wanted: &mut Vec<Grant>, one: PackageGrant) {
+    let mut packages = wanted.iter_mut().filter_map(|grant| match grant {
+        Grant::Package(known) => Some(known),
+        Grant::Catalog => None,
+    });
+    match packages.find(|known| known.name == one.name) {
+        Some(known) => {
+            known.pull |= one.pull;
+            known.push |= one.push;
+            known.delete |= one.delete;
+        }
+        None => wanted.push(Grant::Package(one)),
+    }
 }
 
 /// The type ends at the first colon and the actions begin after the last one, so that a name may
@@ -55,12 +73,15 @@ fn parse_one(scope: &str) -> Option<Grant> {
     let (name, actions) = rest.rsplit_once(':')?;
     // A class, as in `repository(plugin)`, says nothing about rights.
     let kind = kind.split_once('(').map_or(kind, |(kind, _)| kind);
-    if kind != "repository" {
-        return None;
+    let actions = actions.split(',');
+    match (kind, name) {
+        ("repository", _) => {}
+        ("registry", "catalog") => return actions.into_iter().find_map(catalog),
+        _ => return None,
     }
-    let mut grant =
-        Grant { name: name.parse::<Name>().ok()?, pull: false, push: false, delete: false };
-    for action in actions.split(',') {
+    let name = name.parse::<Name>().ok()?;
+    let mut grant = PackageGrant { name, pull: false, push: false, delete: false };
+    for action in actions {
         match action {
             "pull" => grant.pull = true,
             "push" => grant.push = true,
@@ -69,11 +90,15 @@ fn parse_one(scope: &str) -> Option<Grant> {
             _ => {}
         }
     }
-    (grant.pull || grant.push || grant.delete).then_some(grant)
+    (grant.pull || grant.push || grant.delete).then_some(Grant::Package(grant))
+}
+
+fn catalog(action: &str) -> Option<Grant> {
+    (action == "*").then_some(Grant::Catalog)
 }
 
 /// The actions of a grant by their names.
-pub(super) fn actions(grant: &Grant) -> Vec<&'static str> {
+pub(super) fn actions(grant: &PackageGrant) -> Vec<&'static str> {
     [(grant.pull, "pull"), (grant.push, "push"), (grant.delete, "delete")]
         .into_iter()
         .filter_map(|(granted, name)| granted.then_some(name))
@@ -88,7 +113,13 @@ impl fmt::Display for Scopes<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, grant) in self.0.iter().enumerate() {
             let space = if index == 0 { "" } else { " " };
-            write!(out, "{space}repository:{}:{}", grant.name, actions(grant).join(","))?;
+            out.write_str(space)?;
+            match grant {
+                Grant::Catalog => out.write_str(CATALOG)?,
+                Grant::Package(grant) => {
+                    write!(out, "repository:{}:{}", grant.name, actions(grant).join(","))?;
+                }
+            }
         }
         Ok(())
     }
@@ -104,15 +135,15 @@ mod tests {
             .prop_filter("something is asked for", |(pull, push, delete)| {
                 *pull || *push || *delete
             });
-        proptest::collection::btree_map("[a-z]{1,5}/[a-z]{1,5}(/[a-z]{1,3})?", rights, 0..10)
-            .prop_map(|map| {
-                map.into_iter()
-                    .map(|(name, (pull, push, delete))| {
-                        let name = name.parse().expect("of the grammar");
-                        Grant { name, pull, push, delete }
-                    })
-                    .collect()
-            })
+        let packages =
+            proptest::collection::btree_map("[a-z]{1,5}/[a-z]{1,5}(/[a-z]{1,3})?", rights, 0..10);
+        (packages, any::<bool>()).prop_map(|(packages, catalog)| {
+            let packages = packages.into_iter().map(|(name, (pull, push, delete))| {
+                let name = name.parse().expect("of the grammar");
+                Grant::Package(PackageGrant { name, pull, push, delete })
+            });
+            packages.chain(catalog.then_some(Grant::Catalog)).collect()
+        })
     }
 
     proptest! {
@@ -126,6 +157,10 @@ mod tests {
         #[test]
         fn nothing_makes_it_panic_or_grant_more_than_is_written(text in "[a-z:,/*( )]{0,80}") {
             for grant in parse([text.as_str()]).expect("short") {
+                let Grant::Package(grant) = grant else {
+                    prop_assert!(text.contains(CATALOG) || text.contains('('));
+                    continue;
+                };
                 prop_assert!(!grant.pull || text.contains("pull") || text.contains('*'));
                 prop_assert!(text.contains(&grant.name.to_string()));
             }
@@ -135,7 +170,9 @@ mod tests {
     #[test]
     fn types_and_actions_that_are_unknown_are_ignored() {
         for scope in [
-            "registry:catalog:*",
+            "registry:catalog:pull",
+            "registry:other:*",
+            "repository:catalog:*",
             "repository:*:pull",
             "repository:a/b:",
             "repository:a/b:fly",
@@ -159,6 +196,13 @@ mod tests {
         let found = parse(["repository:a/b:pull repository:a/c:*", "repository:a/b:push"]);
         let text = Scopes(&found.expect("few")).to_string();
         assert_eq!(text, "repository:a/b:pull,push repository:a/c:pull,push,delete");
+    }
+
+    #[test]
+    fn the_list_of_packages_has_a_scope_of_its_own() {
+        let found = parse(["registry:catalog:* repository:a/b:pull registry:catalog:*"]);
+        let text = Scopes(&found.expect("few")).to_string();
+        assert_eq!(text, "registry:catalog:* repository:a/b:pull");
     }
 
     #[test]

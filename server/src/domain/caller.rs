@@ -37,7 +37,17 @@ impl Principal {
 
 /// One right a bearer token was issued for (Docker token protocol, `access` claim).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub enum Grant {
+    /// To list the packages (`registry:catalog:*`), of which only those are shown that the caller may
+    /// read.
+    Catalog,
+    /// To use a package.
+    Package(PackageGrant),
+}
+
+/// What a bearer token may be used for with one package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageGrant {
     /// The OCI name it is for.
     pub name: Name,
     /// May pull.

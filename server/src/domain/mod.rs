@@ -16,7 +16,7 @@ pub mod role;
 pub mod settings;
 pub mod time;
 
-pub use caller::{Caller, Grant, Principal};
+pub use caller::{Caller, Grant, PackageGrant, Principal};
 pub use change::{Change, Origin};
 pub use digest::{Algorithm, Digest};
 pub use ids::{ObjectKey, PackageId, RepositoryId, UploadId, WorkspaceId};

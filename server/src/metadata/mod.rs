@@ -203,6 +203,14 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
         digest: &Digest,
     ) -> Result<PackageId>;
 
+    /// Packages of a workspace that a blob is linked in, at most `limit`, oldest first.
+    async fn blob_packages(
+        &self,
+        workspace: WorkspaceId,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Package>>;
+
     /// A blob as this package sees it.
     async fn blob(&self, package: PackageId, digest: &Digest) -> Result<Option<BlobFacts>>;
 

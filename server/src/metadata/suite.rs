@@ -150,6 +150,7 @@ macro_rules! suite {
 suite! {
     a_blob_is_visible_only_in_the_packages_that_link_it,
     a_blob_stored_twice_in_a_workspace_is_one_blob_and_a_loser,
+    a_blobs_packages_are_those_that_show_it,
     a_deleted_blob_is_hidden_until_it_is_pushed_again,
     a_deleted_package_frees_its_name_and_hides_its_content,
     a_document_is_written_only_over_the_version_it_was_read_at,
@@ -191,6 +192,25 @@ async fn a_blob_stored_twice_in_a_workspace_is_one_blob_and_a_loser(on: Fixture)
     on.store.forget_doomed(&[loser]).await.unwrap();
     assert_eq!(on.store.workspace_usage(on.workspace.id).await.unwrap().doomed_bytes, 0);
     assert_eq!(on.store.known_objects(&[loser]).await.unwrap(), [false]);
+    on.assert_sound().await;
+}
+
+async fn a_blobs_packages_are_those_that_show_it(on: Fixture) {
+    let (blob, _) = on.blob(on.first, "layer").await;
+    let packages = async |limit| -> Vec<PackageId> {
+        let found = on.store.blob_packages(on.workspace.id, &blob, limit).await.unwrap();
+        found.iter().map(|package| package.id).collect()
+    };
+    assert_eq!(packages(10).await, [on.first]);
+    on.blob(on.second, "layer").await;
+    assert_eq!(packages(10).await, [on.first, on.second]);
+    assert_eq!(packages(1).await, [on.first]);
+    let elsewhere = on.store.blob_packages(WorkspaceId(999), &blob, 10).await.unwrap();
+    assert_eq!(elsewhere, []);
+    on.store.delete_blob(&change(), on.first, &blob).await.unwrap();
+    assert_eq!(packages(1).await, [on.second]);
+    on.store.delete_package(&change(), on.second).await.unwrap();
+    assert_eq!(packages(10).await, []);
     on.assert_sound().await;
 }
 

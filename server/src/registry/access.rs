@@ -16,8 +16,8 @@
 use super::error::NotCreated;
 use super::{Registry, RegistryError, Result};
 use crate::domain::{
-    Action, Caller, Change, CreateOnPush, Name, Origin, PackageId, Principal, Role, Slug, Username,
-    Visibility, WorkspaceId,
+    Action, Caller, Change, CreateOnPush, Grant, Name, Origin, PackageId, Principal, Role, Slug,
+    Username, Visibility, WorkspaceId,
 };
 use crate::metadata::documents::{self, Body as _};
 use crate::metadata::{DocumentKind, Package, Repository, Resolution, Target, Workspace};
@@ -173,6 +173,19 @@ impl Registry {
             Err(error @ (RegistryError::Unavailable(_) | RegistryError::Busy)) => Err(error),
             Err(_) => Ok(false),
         }
+    }
+
+    /// Whether the caller may ask for the list of packages: whoever showed a credential may, and a
+    /// registry token must have been issued for it. What is on the list is another question.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unauthenticated`].
+    pub(super) fn may_list(&self, caller: &Caller) -> Result<()> {
+        let listed = match &caller.grants {
+            Some(grants) => grants.contains(&Grant::Catalog),
+            None => !caller.is_anonymous(),
+        };
+        if listed { Ok(()) } else { Err(RegistryError::Unauthenticated) }
     }
 
     /// Proof for an action on a package addressed by its workspace and id (REST). An id of another
@@ -459,7 +472,11 @@ const fn refusal(caller: &Caller, action: Action) -> RegistryError {
 /// Whether the token covers the action on this name.
 fn narrowed(caller: &Caller, name: &Name, action: Action) -> Result<()> {
     let Some(grants) = &caller.grants else { return Ok(()) };
-    let covered = grants.iter().filter(|grant| grant.name == *name).any(|grant| match action {
+    let packages = grants.iter().filter_map(|grant| match grant {
+        Grant::Package(grant) => Some(grant),
+        Grant::Catalog => None,
+    });
+    let covered = packages.filter(|grant| grant.name == *name).any(|grant| match action {
         Action::Pull => grant.pull,
         Action::Push => grant.push,
         Action::Delete => grant.delete,

@@ -6,8 +6,11 @@
 use super::access::{Deletable, Readable, Writable};
 use super::{Registry, RegistryError, Result};
 use crate::blobs::{BlobError, ByteStream, Opened};
-use crate::domain::{Change, Digest};
+use crate::domain::{Change, Digest, Name};
 use crate::metadata::{BlobFacts, Leased, MetadataError};
+
+/// The most packages that are asked for a blob whose package is not named.
+const MOST_SOURCES: usize = 64;
 
 /// Which bytes of a blob are wanted: at most `length` from `offset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,32 @@ impl Registry {
             return Ok(bytes);
         }
         Ok(self.checked(object, version, digest, bytes))
+    }
+
+    /// A package that the caller may read and that has this blob, to mount it from when the client names
+    /// none (distribution-spec, "Mounting a blob": automatic content discovery). Only so many packages
+    /// are looked at; then the client uploads what it has.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn discover_blob(
+        &self,
+        access: &Writable,
+        digest: &Digest,
+    ) -> Result<Option<Readable>> {
+        let found = self.metadata.blob_packages(access.workspace, digest, MOST_SOURCES).await?;
+        for package in found {
+            let name =
+                Name { workspace: access.name.workspace.clone(), package: package.name.clone() };
+            match self.readable(&access.caller, &name).await {
+                Ok(source) => return Ok(Some(source)),
+                Err(error @ (RegistryError::Busy | RegistryError::Unavailable(_))) => {
+                    return Err(error);
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
     /// Mounts a blob of another package of the same workspace. `false` if it is not there to be

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod backup;
 pub mod blobs;
+pub mod catalog;
 mod checked;
 pub mod collection;
 pub mod error;

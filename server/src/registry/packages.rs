@@ -2,7 +2,7 @@
 
 use super::access::Administered;
 use super::{Registry, RegistryError, Result};
-use crate::domain::{Caller, Change, PackageName, WorkspaceId};
+use crate::domain::{Caller, Change, PackageName, RepositoryId, WorkspaceId};
 use crate::metadata::{
     Conflict, MetadataError, Package, PackageFilter, PackageUsage, Page, Repository, Workspace,
 };
@@ -68,7 +68,7 @@ impl Registry {
             let Some(last) = found.last() else { break };
             cursor = Some(last.name.to_string());
             for package in found {
-                if self.may_read(caller, workspace.id, &package).await? {
+                if self.may_read(caller, workspace.id, package.repository).await? {
                     visible.push(package);
                 }
             }
@@ -85,13 +85,14 @@ impl Registry {
         Ok(self.metadata.package_usage(access.subject.id).await?)
     }
 
-    async fn may_read(
+    /// Whether the caller may read the packages of a repository.
+    pub(super) async fn may_read(
         &self,
         caller: &Caller,
         workspace: WorkspaceId,
-        package: &Package,
+        repository: RepositoryId,
     ) -> Result<bool> {
-        let repository = self.metadata.repository_by_id(package.repository).await?;
+        let repository = self.metadata.repository_by_id(repository).await?;
         match repository.filter(|found| found.workspace == workspace) {
             Some(repository) => Ok(self.role(caller, &repository).await?.is_some()),
             None => Ok(false),

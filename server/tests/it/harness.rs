@@ -8,10 +8,13 @@
 
 mod disk;
 mod images;
+mod pushing;
 mod random;
 
 pub(crate) use disk::{Calls, Gate, Hook, stores};
-pub(crate) use images::{IMAGE, INDEX, Manifest, digest, digest512, image};
+pub(crate) use images::{
+    BOTH, IMAGE, INDEX, Manifest, described, digest, digest512, image, image_in, index_in, sum,
+};
 pub(crate) use random::Random;
 
 use axum::Router;

@@ -6,6 +6,7 @@ mod api;
 mod backup;
 mod broken_disk;
 mod broken_off;
+mod clauses;
 mod clock;
 mod collecting;
 mod collection;

@@ -108,11 +108,13 @@ async fn the_anonymous_may_pull_what_is_public_and_nothing_else() {
     let path = "/token?service=standpipe&scope=repository:acme/site:pull,push,delete\
         &scope=repository:acme/shop:pull&scope=repository:acme/nothing:pull&scope=registry:catalog:*";
     let answer = world.anonymous().get(path).await.expect(200).json();
-    assert_eq!(answer["scope"], "repository:acme/site:pull");
+    assert_eq!(answer["scope"], "repository:acme/site:pull registry:catalog:*");
     let bearer = world.holder(&format!("Bearer {}", answer["token"].as_str().expect("a token")));
     let _ = bearer.get("/v2/acme/site/tags/list").await.expect(200);
     let _ = bearer.post("/v2/acme/site/blobs/uploads/").await.refused(401, "UNAUTHORIZED");
     let _ = bearer.get("/v2/acme/shop/tags/list").await.refused(401, "UNAUTHORIZED");
+    let listed = bearer.get("/v2/_catalog").await.expect(200).json();
+    assert_eq!(listed["repositories"], serde_json::json!(["acme/site"]));
 }
 
 #[tokio::test]

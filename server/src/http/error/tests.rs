@@ -101,6 +101,18 @@ fn every_error_has_its_status_code_and_kind() {
 }
 
 #[test]
+fn what_the_client_did_wrong_has_a_code_of_the_specification() {
+    // The two codes that the specification does not have are for what is not the client's fault.
+    let refused = [AuthError::Expired, AuthError::Invalid, AuthError::TooMany(1)];
+    let rows =
+        errors().iter().map(problem).chain(refused.iter().map(credential)).collect::<Vec<_>>();
+    for row in rows {
+        let ours = matches!(row.code, Code::Unavailable | Code::Unknown);
+        assert_eq!(ours, row.status.is_server_error(), "{}", row.kind);
+    }
+}
+
+#[test]
 fn the_kinds_are_distinct_so_that_a_program_can_tell_them_apart() {
     let mut kinds: Vec<_> = errors().iter().map(|error| problem(error).kind).collect();
     let count = kinds.len();

@@ -29,7 +29,7 @@ pub(super) async fn read(call: Call, name: Name, digest: Digest) -> Answer {
     }
     let (status, part) = match wanted(&call, &digest, facts.size) {
         Selection::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
-        Selection::Unsatisfiable => return Err(behind_the_end(facts.size)),
+        Selection::Unsatisfiable => return Err(unsatisfiable(facts.size)),
         Selection::Whole => (StatusCode::OK, ByteRange { offset: 0, length: facts.size }),
     };
     let body = if head {
@@ -84,8 +84,8 @@ fn content(
     (status, headers, [(header::CONTENT_RANGE, range)], body).into_response()
 }
 
-fn behind_the_end(size: u64) -> OciError {
-    let message = format!("the blob has only {size} bytes");
+fn unsatisfiable(size: u64) -> OciError {
+    let message = format!("the range selects none of the blob's {size} bytes");
     OciError::new(StatusCode::RANGE_NOT_SATISFIABLE, Code::SizeInvalid, "range", message)
         .with(header::CONTENT_RANGE, format!("bytes */{size}"))
 }

@@ -5,6 +5,7 @@
 //! not allow (`%`, `//`, `.`, `..`, upper case, NUL) is therefore refused here and reaches no
 //! handler. A path has exactly one meaning: printing what was parsed gives the path back.
 
+use crate::auth::scope::CATALOG;
 use crate::domain::{Digest, Name, Reference, UploadId};
 use crate::domain::{digest::InvalidDigest, name::InvalidName, reference::InvalidReference};
 use axum::http::Method;
@@ -25,6 +26,8 @@ pub enum Endpoint {
         /// The blob.
         digest: Digest,
     },
+    /// The list of packages (Docker Registry HTTP API V2, "Listing Repositories").
+    Catalog,
     /// A manifest by tag or digest.
     Manifest {
         /// The package.
@@ -90,6 +93,10 @@ impl Endpoint {
         if rest.is_empty() {
             return Ok(Self::Base);
         }
+        // No name begins with an underscore.
+        if rest == "_catalog" {
+            return Ok(Self::Catalog);
+        }
         let (before, last) = rest.rsplit_once('/').ok_or(InvalidPath::Unknown)?;
         let (name, kind) = before.rsplit_once('/').ok_or(InvalidPath::Unknown)?;
         match (kind, last) {
@@ -121,7 +128,7 @@ impl Endpoint {
     #[must_use]
     pub const fn allowed_methods(&self) -> &'static str {
         match self {
-            Self::Base | Self::Referrers { .. } | Self::Tags { .. } => "GET, HEAD",
+            Self::Base | Self::Catalog | Self::Referrers { .. } | Self::Tags { .. } => "GET, HEAD",
             Self::Blob { .. } => "DELETE, GET, HEAD",
             Self::Manifest { .. } => "DELETE, GET, HEAD, PUT",
             Self::Upload { .. } => "DELETE, GET, HEAD, PATCH, PUT",
@@ -140,6 +147,7 @@ impl Endpoint {
             Self::Blob { name, .. } if method == Method::HEAD => {
                 return Some(format!("repository:{name}:pull,push"));
             }
+            Self::Catalog => return Some(CATALOG.to_owned()),
             Self::Blob { name, .. }
             | Self::Manifest { name, .. }
             | Self::Referrers { name, .. }
@@ -162,6 +170,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Base => out.write_str(PREFIX),
+            Self::Catalog => write!(out, "{PREFIX}_catalog"),
             Self::Blob { name, digest } => write!(out, "{PREFIX}{name}/blobs/{digest}"),
             Self::Manifest { name, reference } => {
                 write!(out, "{PREFIX}{name}/manifests/{reference}")
@@ -217,6 +226,7 @@ mod tests {
     fn endpoints() -> impl Strategy<Value = Endpoint> {
         prop_oneof![
             Just(Endpoint::Base),
+            Just(Endpoint::Catalog),
             (names(), digests()).prop_map(|(name, digest)| Endpoint::Blob { name, digest }),
             (names(), references())
                 .prop_map(|(name, reference)| Endpoint::Manifest { name, reference }),

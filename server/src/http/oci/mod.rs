@@ -8,6 +8,7 @@
 //! something runs through [`to_its_end`](super::extract::to_its_end).
 
 mod blobs;
+mod catalog;
 pub mod endpoint;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -30,7 +31,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
 use endpoint::{Endpoint, InvalidPath};
@@ -89,7 +90,7 @@ async fn dispatch(State(oci): State<Oci>, request: Request) -> Response {
         Ok(endpoint) => endpoint,
         Err(invalid) => return path_error(invalid, &parts.method).into_response(),
     };
-    let scope = endpoint.scope(&parts.method);
+    let scope = scope(&endpoint, &parts);
     let (body, salvage) = Salvage::of(body, &parts.headers);
     match answer(oci, endpoint, parts, body).await {
         Ok(response) => response,
@@ -109,6 +110,7 @@ async fn answer(oci: Oci, endpoint: Endpoint, parts: Parts, body: Body) -> Answe
     let call = Call { oci, requester, parts };
     match (endpoint, method) {
         (Endpoint::Base, _) => base(&call),
+        (Endpoint::Catalog, _) => catalog::list(call).await,
         (Endpoint::Blob { name, digest }, Method::DELETE) => {
             blobs::delete(call, name, digest).await
         }
@@ -133,6 +135,19 @@ async fn answer(oci: Oci, endpoint: Endpoint, parts: Parts, body: Body) -> Answe
         (Endpoint::Upload { name, id }, _) => uploads::status(call, name, id).await,
         (Endpoint::Uploads { name }, _) => uploads::start(call, body, name).await,
     }
+}
+
+/// What a challenge asks for: a mount reads another package, too.
+fn scope(endpoint: &Endpoint, parts: &Parts) -> Option<String> {
+    let scope = endpoint.scope(&parts.method)?;
+    let source = match endpoint {
+        Endpoint::Uploads { .. } => uploads::source(&Query::of(&parts.uri)),
+        _ => None,
+    };
+    Some(match source {
+        Some(from) => format!("{scope} repository:{from}:pull"),
+        None => scope,
+    })
 }
 
 /// The handshake: clients learn here that the API is spoken and how to log in. A valid token of an
@@ -171,6 +186,15 @@ fn path_error(invalid: InvalidPath, method: &Method) -> OciError {
         InvalidPath::Upload => (StatusCode::NOT_FOUND, Code::BlobUploadUnknown),
     };
     OciError::new(status, code, "path-invalid", invalid.to_string())
+}
+
+/// A page of a list with the way to the next one (RFC 8288). The path must be fit for a header, which
+/// names, tags and numbers are.
+fn linked(body: impl IntoResponse, next: Option<String>) -> Response {
+    match next {
+        Some(next) => ([(header::LINK, format!("<{next}>; rel=\"next\""))], body).into_response(),
+        None => body.into_response(),
+    }
 }
 
 /// 400 for something about a request that cannot be understood.

@@ -1,11 +1,10 @@
 //! The list of tags (distribution-spec, "Listing Tags").
 
-use super::{Answer, Call};
+use super::{Answer, Call, linked};
 use crate::domain::Name;
 use crate::http::error::Code;
 use crate::metadata::{Page, TagNames};
 use axum::http::header;
-use axum::response::IntoResponse as _;
 
 /// The most tags of one answer: at most 1.3 MB, and few packages have more. Each further page is a round
 /// trip that clients make one after the other.
@@ -22,15 +21,9 @@ pub(super) async fn list(call: Call, name: Name) -> Answer {
         _ => call.registry().tag_names(&access, Page { after, limit }).await?,
     };
     let body = ([(header::CONTENT_TYPE, "application/json")], render(&name, &found));
-    let next = found
-        .iter()
-        .last()
-        .filter(|_| found.more)
-        .map(|last| format!("</v2/{name}/tags/list?n={limit}&last={last}>; rel=\"next\""));
-    Ok(match next {
-        Some(next) => ([(header::LINK, next)], body).into_response(),
-        None => body.into_response(),
-    })
+    let next = found.iter().last().filter(|_| found.more);
+    let next = next.map(|last| format!("/v2/{name}/tags/list?n={limit}&last={last}"));
+    Ok(linked(body, next))
 }
 
 /// The list as JSON. No letter that a name or a tag may have needs to be escaped there.

@@ -5,6 +5,7 @@
 //! that sends `Expect: 100-continue` is refused without sending it.
 
 use super::endpoint::Endpoint;
+use super::query::Query;
 use super::range::{ContentRange, uploaded};
 use super::{Answer, CONTENT_DIGEST, Call, bad_request};
 use crate::blobs::ByteStream;
@@ -31,8 +32,7 @@ pub(super) async fn start(call: Call, body: Body, name: Name) -> Answer {
     let whole: Option<Digest> = query.parsed("digest", Code::DigestInvalid)?;
     let asked: Option<Algorithm> = query.parsed("digest-algorithm", Code::DigestInvalid)?;
     if let Some(digest) = &mount
-        && let Some(from) = query.one("from", Code::NameInvalid)?
-        && mounted(&call, &access, from, digest).await?
+        && mounted(&call, &access, query.one("from", Code::NameInvalid)?, digest).await?
     {
         return Ok(stored(&name, digest));
     }
@@ -83,18 +83,43 @@ pub(super) async fn cancel(call: Call, name: Name, id: UploadId) -> Answer {
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// Tries to mount a blob. Whatever stands against it, an upload is opened instead, so nobody learns
-/// what packages they may not read have (CVE-2024-39897).
-async fn mounted(call: &Call, access: &Writable, from: &str, digest: &Digest) -> Result<bool> {
-    let Ok(from) = from.parse() else { return Ok(false) };
-    let source: Readable = match call.registry().readable(&call.requester.caller, &from).await {
-        Ok(source) => source,
-        Err(error @ (RegistryError::Busy | RegistryError::Unavailable(_))) => return Err(error),
-        Err(_) => return Ok(false),
+/// The package that a mount names as its source, for a challenge.
+pub(super) fn source(query: &Query) -> Option<Name> {
+    query.one("mount", Code::DigestInvalid).ok().flatten()?;
+    query.one("from", Code::NameInvalid).ok().flatten()?.parse().ok()
+}
+
+/// Tries to mount a blob, from any package that the caller may read if none is named. Whatever stands
+/// against it, an upload is opened instead, so nobody learns what packages they may not read have
+/// (CVE-2024-39897).
+async fn mounted(
+    call: &Call,
+    access: &Writable,
+    from: Option<&str>,
+    digest: &Digest,
+) -> Result<bool> {
+    let Some(source) = readable_source(call, access, from, digest).await? else {
+        return Ok(false);
     };
     let (registry, change) = (call.registry().clone(), call.requester.change());
     let (access, digest) = (access.clone(), *digest);
     to_its_end(async move { registry.mount_blob(&access, &change, &source, &digest).await }).await
+}
+
+async fn readable_source(
+    call: &Call,
+    access: &Writable,
+    from: Option<&str>,
+    digest: &Digest,
+) -> Result<Option<Readable>> {
+    let (registry, caller) = (call.registry(), &call.requester.caller);
+    let Some(from) = from else { return registry.discover_blob(access, digest).await };
+    let Ok(from) = from.parse() else { return Ok(None) };
+    match registry.readable(caller, &from).await {
+        Ok(source) => Ok(Some(source)),
+        Err(error @ (RegistryError::Busy | RegistryError::Unavailable(_))) => Err(error),
+        Err(_) => Ok(None),
+    }
 }
 
 /// Takes a whole blob in one request. The client never learns the session's id, so a session that

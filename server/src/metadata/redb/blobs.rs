@@ -18,8 +18,8 @@ use crate::domain::{
     Change, Digest, ObjectKey, PackageId, Timestamp, UploadId, WorkspaceId, WorkspaceSettings,
 };
 use crate::metadata::{
-    BlobFacts, FinishedUpload, MetadataError, NewUpload, Result, Stamped, StoredObject, Target,
-    Upload, Why,
+    BlobFacts, FinishedUpload, MetadataError, NewUpload, Package, Result, Stamped, StoredObject,
+    Target, Upload, Why,
 };
 pub(super) fn link_key(package: PackageId, digest: &Digest) -> Key {
     Key::new().package(package).digest(digest)
@@ -81,6 +81,30 @@ pub(super) fn facts(
         lease_wanted: running_out(lease, &settings, now),
         damaged: blob.damaged,
     }))
+}
+
+/// The packages of a workspace that a blob is linked in.
+pub(super) fn linked_in(
+    rows: &impl Rows,
+    workspace: WorkspaceId,
+    digest: &Digest,
+    limit: usize,
+) -> Result<Vec<Package>> {
+    let mut found = Vec::new();
+    let prefix = Key::new().workspace(workspace).digest(digest);
+    rows.prefix(Table::Holder, &prefix, None, &mut |rest, _| {
+        if found.len() >= limit {
+            return Ok(Walk::Stop);
+        }
+        let id = PackageId(KeyReader(rest).number().ok_or(MetadataError::Corrupt("holder"))?);
+        if visible_link(rows, id, digest)?.is_some()
+            && let Some(package) = packages::by_id(rows, id)?
+        {
+            found.push(package);
+        }
+        Ok(Walk::Continue)
+    })?;
+    Ok(found)
 }
 
 pub(super) fn start_upload(

@@ -464,6 +464,15 @@ impl MetadataStore for RedbStore {
         .await
     }
 
+    async fn blob_packages(
+        &self,
+        workspace: WorkspaceId,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Package>> {
+        self.read(|rows| blobs::linked_in(rows, workspace, digest, limit))
+    }
+
     async fn blob(&self, package: PackageId, digest: &Digest) -> Result<Option<BlobFacts>> {
         let now = self.clock.now();
         self.read(|rows| blobs::facts(rows, package, digest, now))

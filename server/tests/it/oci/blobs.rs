@@ -64,15 +64,17 @@ async fn one_range_is_sent_as_a_part() {
 async fn ranges_that_are_not_one_get_everything_and_one_behind_the_end_nothing() {
     let (_world, ann, path) = pushed().await;
     let many = format!("bytes={}", vec!["0-0"; 1000].join(","));
-    for range in ["bytes=0-1,3-4", &many, "bytes=5-2", "items=0-1", "nonsense"] {
+    for range in ["bytes=0-1,3-4", &many, "items=0-1", "nonsense"] {
         let answer = ann.send(Method::GET, &path, &[("range", range)], "").await.expect(200);
         assert_eq!(answer.body, CONTENT, "{range}");
     }
     let twice = [("range", "bytes=0-1"), ("range", "bytes=2-3")];
     assert_eq!(ann.send(Method::GET, &path, &twice, "").await.expect(200).body, CONTENT);
-    let behind = ann.send(Method::GET, &path, &[("range", "bytes=10-")], "").await;
-    let behind = behind.refused(416, "SIZE_INVALID");
-    assert_eq!(behind.header("content-range"), "bytes */10");
+    for range in ["bytes=10-", "bytes=10-20", "bytes=-0", "bytes=5-2"] {
+        let behind = ann.send(Method::GET, &path, &[("range", range)], "").await;
+        let behind = behind.refused(416, "SIZE_INVALID");
+        assert_eq!(behind.header("content-range"), "bytes */10", "{range}");
+    }
     let head = ann.send(Method::HEAD, &path, &[("range", "bytes=2-4")], "").await.expect(200);
     assert_eq!(head.header("content-length"), "10");
 }

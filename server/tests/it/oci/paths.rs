@@ -10,7 +10,8 @@ async fn a_wrong_path_is_refused_for_what_is_wrong_with_it() {
     let sum = digest(b"x");
     let long = "a".repeat(256);
     for (path, status, code) in [
-        ("/v2/_catalog".to_owned(), 404, "NAME_UNKNOWN"),
+        ("/v2/_catalog/".to_owned(), 404, "NAME_UNKNOWN"),
+        ("/v2/_blobs".to_owned(), 404, "NAME_UNKNOWN"),
         ("/v2/acme".to_owned(), 404, "NAME_UNKNOWN"),
         ("/v2/acme/shop".to_owned(), 404, "NAME_UNKNOWN"),
         ("/v2/acme/shop/tags/".to_owned(), 404, "NAME_UNKNOWN"),
@@ -62,6 +63,7 @@ async fn a_method_that_makes_no_sense_is_told_which_do() {
     let (sum, id) = (digest(b"x"), "0f8fad5b-d9cb-469f-a165-70867728950e");
     for (path, allowed) in [
         ("/v2/".to_owned(), "GET, HEAD"),
+        ("/v2/_catalog".to_owned(), "GET, HEAD"),
         ("/v2/acme/shop/tags/list".to_owned(), "GET, HEAD"),
         (format!("/v2/acme/shop/referrers/{sum}"), "GET, HEAD"),
         (format!("/v2/acme/shop/blobs/{sum}"), "DELETE, GET, HEAD"),
