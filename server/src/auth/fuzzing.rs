@@ -85,9 +85,10 @@ impl Signer {
         let found = self.0.verify(&Secret::new(token.to_owned()), now);
         found.map(|verified| verified.grants).map_err(|error| match error {
             AuthError::Expired => Refused::Expired,
-            AuthError::Invalid | AuthError::TooMany(_) | AuthError::Unavailable(_) => {
-                Refused::Invalid
-            }
+            AuthError::Invalid
+            | AuthError::Oidc(_)
+            | AuthError::TooMany(_)
+            | AuthError::Unavailable(_) => Refused::Invalid,
         })
     }
 }
