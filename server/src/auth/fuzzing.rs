@@ -1,5 +1,7 @@
 //! Doors for the fuzz targets: reading credentials, without the accounts behind them.
 
+pub use super::oidc::fuzzing::{OidcKeys, OidcVerifier};
+
 use super::AuthError;
 use super::basic::{self, Credential};
 use super::registry_token::{Basis, TokenSigner};

@@ -124,7 +124,7 @@ fn check_issuer(issuer: &Issuer) -> Vec<&'static str> {
         ),
         (keys_fit, "jwks_uri is an https URL (http only if the issuer is on this machine)"),
         (!issuer.algorithms.is_empty(), "algorithms has at least one"),
-        (names.all(|name| text(name)), "claims has names of claims"),
+        (names.all(text), "claims has names of claims"),
     ]
     .into_iter()
     .filter_map(|(holds, words)| (!holds).then_some(words))

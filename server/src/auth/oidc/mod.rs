@@ -6,6 +6,8 @@
 //! `exp` without leeway, and so does what is issued on it. What a build may do is not known here.
 
 mod fetch;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod keys;
 mod parse;
 mod published;
@@ -99,24 +101,27 @@ impl OidcBasis {
     }
 }
 
+impl Issuer {
+    fn new(settings: IssuerSettings, clock: Clock) -> std::result::Result<Self, FetchError> {
+        let keys = Published::new(&settings.issuer, settings.jwks_uri, clock)?;
+        Ok(Self {
+            url: settings.issuer,
+            audiences: settings.audiences,
+            algorithms: settings.algorithms,
+            names: Arc::new(settings.claims),
+            keys,
+        })
+    }
+}
+
 impl Oidc {
     /// Prepares the issuers; nothing is fetched yet.
     pub(super) fn new(
         issuers: Vec<IssuerSettings>,
         clock: Clock,
     ) -> std::result::Result<Self, FetchError> {
-        let mut ready = Vec::new();
-        for settings in issuers {
-            let keys = Published::new(&settings.issuer, settings.jwks_uri, clock.clone())?;
-            ready.push(Issuer {
-                url: settings.issuer,
-                audiences: settings.audiences,
-                algorithms: settings.algorithms,
-                names: Arc::new(settings.claims),
-                keys,
-            });
-        }
-        Ok(Self { issuers: ready, clock })
+        let ready = issuers.into_iter().map(|settings| Issuer::new(settings, clock.clone()));
+        Ok(Self { issuers: ready.collect::<std::result::Result<_, _>>()?, clock })
     }
 
     /// Who a token is of.

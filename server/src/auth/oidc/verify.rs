@@ -4,8 +4,9 @@
 //! issuer's keys are asked for only for a token that is otherwise right. What is no claim of a build
 //! of a repository lets nobody in.
 
+use super::keys::KeySet;
 use super::parse::Parsed;
-use super::{Believed, Issuer, OidcRefusal};
+use super::{Believed, Issuer, OidcAlgorithm, OidcRefusal};
 use crate::domain::{Identity, Origin, Timestamp};
 use std::sync::Arc;
 
@@ -18,21 +19,54 @@ pub(super) async fn verify(
     token: &Parsed<'_>,
     now: Timestamp,
 ) -> Result<Believed, OidcRefusal> {
-    let unaccepted = || OidcRefusal::algorithm(&issuer.algorithms);
-    let algorithm = token.algorithm.filter(|one| issuer.algorithms.contains(one));
-    let algorithm = algorithm.ok_or_else(unaccepted)?;
     let believed = claims(issuer, token, now)?;
-    let missing = || OidcRefusal::NoClaim("kid".to_owned());
-    let key_id = token.key_id.as_deref().ok_or_else(missing)?;
+    let (key_id, algorithm) = key(issuer, token)?;
     let keys = issuer.keys.keys_with(key_id, algorithm).await?;
-    if !keys.verify(key_id, algorithm, token.message, token.signature) {
-        return Err(OidcRefusal::Signature);
-    }
+    signature(&keys, token, key_id, algorithm)?;
     Ok(believed)
+}
+
+/// The same with keys that are there.
+#[cfg(feature = "fuzzing")]
+pub(super) fn verify_with(
+    issuer: &Issuer,
+    token: &Parsed<'_>,
+    now: Timestamp,
+    keys: &KeySet,
+) -> Result<Believed, OidcRefusal> {
+    let believed = claims(issuer, token, now)?;
+    let (key_id, algorithm) = key(issuer, token)?;
+    signature(keys, token, key_id, algorithm)?;
+    Ok(believed)
+}
+
+/// What the token says that it is signed with.
+fn key<'a>(
+    issuer: &Issuer,
+    token: &'a Parsed<'_>,
+) -> Result<(&'a str, OidcAlgorithm), OidcRefusal> {
+    let missing = || OidcRefusal::NoClaim("kid".to_owned());
+    Ok((token.key_id.as_deref().ok_or_else(missing)?, algorithm(issuer, token)?))
+}
+
+fn algorithm(issuer: &Issuer, token: &Parsed<'_>) -> Result<OidcAlgorithm, OidcRefusal> {
+    let accepted = token.algorithm.filter(|one| issuer.algorithms.contains(one));
+    accepted.ok_or_else(|| OidcRefusal::algorithm(&issuer.algorithms))
+}
+
+fn signature(
+    keys: &KeySet,
+    token: &Parsed<'_>,
+    key_id: &str,
+    algorithm: OidcAlgorithm,
+) -> Result<(), OidcRefusal> {
+    let right = keys.verify(key_id, algorithm, token.message, token.signature);
+    right.then_some(()).ok_or(OidcRefusal::Signature)
 }
 
 /// What the token says, if it can be so; not believed before the signature is verified.
 fn claims(issuer: &Issuer, token: &Parsed<'_>, now: Timestamp) -> Result<Believed, OidcRefusal> {
+    algorithm(issuer, token)?;
     let missing = |name: &str| OidcRefusal::NoClaim(name.to_owned());
     let ours = |audience: &&str| issuer.audiences.iter().any(|ours| ours == audience);
     let audiences: Vec<String> =

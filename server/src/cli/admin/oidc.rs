@@ -11,7 +11,7 @@ use std::io::Write;
 #[derive(Subcommand, Clone, Debug)]
 pub(super) enum Oidc {
     /// Let the builds of a source repository push and pull without a stored secret
-    Bind(Bind),
+    Bind(Box<Bind>),
     /// List a repository's bindings
     List {
         /// The workspace's slug
@@ -85,7 +85,7 @@ fn tag_rule(text: &str) -> Result<Value, String> {
 impl<O: Write> Session<'_, O> {
     pub(super) async fn oidc(&mut self, command: Oidc) -> Result<(), AdminError> {
         match command {
-            Oidc::Bind(bind) => self.bind(bind).await,
+            Oidc::Bind(bind) => self.bind(*bind).await,
             Oidc::List { workspace, repository } => {
                 let path = ["workspaces", &workspace, "repositories", &repository, "oidc-bindings"];
                 let items = self.client.list(&path, &[]).await?;
