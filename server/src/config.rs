@@ -116,6 +116,8 @@ pub struct LimitSettings {
     pub blob_bytes: Option<u64>,
     /// Longest upload, in seconds.
     pub upload_seconds: Option<u64>,
+    /// For how long a blob that was hashed whole is not hashed again when it is pulled, in seconds.
+    pub rehash_seconds: u64,
 }
 
 impl Default for LimitSettings {
@@ -125,6 +127,7 @@ impl Default for LimitSettings {
             manifest_descriptors: 4000,
             blob_bytes: None,
             upload_seconds: None,
+            rehash_seconds: 3600,
         }
     }
 }
@@ -236,6 +239,7 @@ struct Environment {
     limits_manifest_descriptors: Option<usize>,
     limits_blob_bytes: Option<u64>,
     limits_upload_seconds: Option<u64>,
+    limits_rehash_seconds: Option<u64>,
     database_cache_bytes: Option<usize>,
     space_soft_bytes: Option<u64>,
     space_hard_bytes: Option<u64>,
@@ -407,6 +411,7 @@ impl Environment {
         set(&mut config.limits.manifest_descriptors, self.limits_manifest_descriptors);
         set(&mut config.limits.blob_bytes, self.limits_blob_bytes.map(Some));
         set(&mut config.limits.upload_seconds, self.limits_upload_seconds.map(Some));
+        set(&mut config.limits.rehash_seconds, self.limits_rehash_seconds);
         set(&mut config.database.cache_bytes, self.database_cache_bytes);
         set(&mut config.space.soft_bytes, self.space_soft_bytes);
         set(&mut config.space.hard_bytes, self.space_hard_bytes);

@@ -6,7 +6,7 @@
 
 mod disk;
 
-use super::fs::files::{Files, OpenFile, Stat};
+use super::fs::files::{Facts, Files, OpenFile, Stat};
 use super::space::Space;
 use crate::fault::FaultPlan;
 pub use disk::SimulatedDisk;
@@ -101,9 +101,14 @@ impl<T: OpenFile> OpenFile for FaultyFile<T> {
         self.file.length()
     }
 
-    fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn facts(&self) -> io::Result<Facts> {
+        self.plan.call("length")?;
+        self.file.facts()
+    }
+
+    fn read(&self, offset: u64, length: usize, into: Vec<u8>) -> io::Result<Vec<u8>> {
         self.plan.call("read")?;
-        self.file.read(offset, length)
+        self.file.read(offset, length, into)
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -18,12 +18,13 @@
 //!
 //! What it costs, in syncs: beginning an upload, none; a body below 64 MiB, two (data, state), and a
 //! third for the first body of an upload (its directory); each further 64 MiB, two; finishing, one
-//! (the object's directory). So a small blob costs four. Deleting syncs nothing: a
+//! (the object's directory). The last body of an upload needs no state, so it costs one instead of three,
+//! and a small blob in a single request two in all. Deleting syncs nothing: a
 //! name that comes back after a power loss is an object without a row, which the start-up sweep sets
 //! aside.
 //!
-//! Memory: a body holds at most four pieces of 256 KiB, a reader two chunks of 256 KiB. No thread waits
-//! for the network: the blocking pool is used for one operation at a time. Some of its threads are out
+//! Memory: a body holds at most four pieces of 256 KiB, a reader three chunks of 256 KiB, out of
+//! [`Buffers`] that have a bound for all together. No thread waits for the network: the blocking pool is used for one operation at a time. Some of its threads are out
 //! of bounds for changes, so that a disk that is slow to sync does not keep readers waiting.
 //!
 //! One process at a time may open a data directory; the caller holds its lock. This file must not
@@ -40,10 +41,11 @@ mod read;
 mod state;
 mod upload;
 
+use super::buffers::{Buffer, Buffers};
 use super::checkout::{Checkouts, Purpose};
 use super::gather::{self, End};
 use super::space::Space;
-use super::{BlobError, BlobStore, ByteStream, Object, broken_task};
+use super::{BlobError, BlobStore, ByteStream, Last, Object, Opened, broken_task};
 use crate::clock::Clock;
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use async_trait::async_trait;
@@ -53,6 +55,7 @@ use listing::Listing;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Semaphore, mpsc};
 use upload::{Session, remove_if_there};
 
@@ -75,6 +78,7 @@ struct Shared<F> {
     checkouts: Checkouts,
     listing: Listing,
     changes: Arc<Semaphore>,
+    buffers: Buffers,
 }
 
 impl<F: Files> FsBlobStore<F> {
@@ -97,6 +101,7 @@ impl<F: Files> FsBlobStore<F> {
             checkouts: Checkouts::default(),
             listing: Listing::default(),
             changes: Arc::new(Semaphore::new(CHANGING_THREADS)),
+            buffers: Buffers::default(),
         };
         shared.settle_uploads()?;
         Ok(Self(Arc::new(shared)))
@@ -109,6 +114,39 @@ impl<F: Files> FsBlobStore<F> {
     ) -> Result<T, BlobError> {
         let shared = Arc::clone(&self.0);
         blocking(move || work(&shared)).await
+    }
+
+    /// Adds a body to an upload.
+    async fn take_body(
+        &self,
+        id: UploadId,
+        at: Option<u64>,
+        most: Option<u64>,
+        body: ByteStream,
+        ending: Ending,
+    ) -> Result<Session<F>, BlobError> {
+        let session = self.changing(move |shared| Session::load(shared, id)).await?;
+        let start = session.written();
+        if let Some(asked) = at
+            && asked != start
+        {
+            return Err(BlobError::Offset { asked, actual: start });
+        }
+        let (sender, pieces) = mpsc::channel(gather::WAITING);
+        let keep = Arc::new(AtomicBool::new(false));
+        // A task of its own: if the client goes away and this future is dropped, what has arrived is
+        // still written and made durable.
+        let writing = write_pieces(Arc::clone(&self.0), session, pieces, Arc::clone(&keep));
+        let writer = tokio::spawn(writing);
+        let end = gather::gather(body, start, most, &self.0.buffers, &sender).await;
+        keep.store(ending == Ending::Last && matches!(end, End::Complete), Ordering::Release);
+        drop(sender);
+        let session = writer.await.unwrap_or_else(|error| Err(broken_task(error)))?;
+        match end {
+            End::Broken(error) => Err(BlobError::Body(error)),
+            End::Complete => Ok(session),
+            End::TooLarge(most) => Err(BlobError::TooLarge(most)),
+        }
     }
 
     /// Runs blocking work that changes the disk.
@@ -194,7 +232,7 @@ impl<F: Files> Shared<F> {
             Err(error) => return Err(error),
         };
         let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
-        file.read(0, length).map(Some)
+        file.read(0, length, Vec::new()).map(Some)
     }
 
     fn set_identity(&self, identity: &[u8]) -> io::Result<()> {
@@ -230,23 +268,26 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
         most: Option<u64>,
         body: ByteStream,
     ) -> Result<u64, BlobError> {
-        let session = self.changing(move |shared| Session::load(shared, id)).await?;
-        let start = session.written();
-        if let Some(asked) = at
-            && asked != start
-        {
-            return Err(BlobError::Offset { asked, actual: start });
-        }
-        let (sender, pieces) = mpsc::channel(gather::WAITING);
-        // A task of its own: if the client goes away and this future is dropped, what has arrived is
-        // still written and made durable.
-        let writer = tokio::spawn(write_pieces(Arc::clone(&self.0), session, pieces));
-        let end = gather::gather(body, start, most, sender).await;
-        let written = writer.await.unwrap_or_else(|error| Err(broken_task(error)))?;
-        match end {
-            End::Broken(error) => Err(BlobError::Body(error)),
-            End::Complete => Ok(written),
-            End::TooLarge(most) => Err(BlobError::TooLarge(most)),
+        Ok(self.take_body(id, at, most, body, Ending::Durable).await?.written())
+    }
+
+    async fn append_last(
+        &self,
+        id: UploadId,
+        at: Option<u64>,
+        most: Option<u64>,
+        body: ByteStream,
+    ) -> Result<Last, BlobError> {
+        let session = self.take_body(id, at, most, body, Ending::Last).await?;
+        Ok(Last { id, length: session.written(), session: Box::new(session) })
+    }
+
+    async fn finish_last(&self, last: Last, expected: &Digest) -> Result<Object, BlobError> {
+        let (id, expected) = (last.id, *expected);
+        match last.session.downcast::<Session<F>>() {
+            Ok(session) => self.changing(move |_| session.finish(&expected)).await,
+            // It is another store's, which cannot know this upload.
+            Err(_) => Err(BlobError::UnknownUpload(id)),
         }
     }
 
@@ -264,12 +305,7 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
             .await
     }
 
-    async fn read(
-        &self,
-        key: ObjectKey,
-        offset: u64,
-        length: u64,
-    ) -> Result<ByteStream, BlobError> {
+    async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<Opened, BlobError> {
         self.blocking(move |shared| read::open(shared, key, offset, length)).await
     }
 
@@ -338,16 +374,30 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
     }
 }
 
-/// Writes what arrives and makes it durable at the end. No thread is held while waiting.
+/// What is to become of a body that has arrived whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It is durable.
+    Durable,
+    /// The upload ends with it, and is made durable then.
+    Last,
+}
+
+/// Writes what arrives and makes it durable at the end, unless `keep` says by then that it need not be.
+/// No thread is held while waiting.
 async fn write_pieces<F: Files>(
     shared: Arc<Shared<F>>,
     mut session: Session<F>,
-    mut pieces: mpsc::Receiver<Vec<u8>>,
-) -> Result<u64, BlobError> {
+    mut pieces: mpsc::Receiver<Buffer>,
+    keep: Arc<AtomicBool>,
+) -> Result<Session<F>, BlobError> {
     while let Some(piece) = pieces.recv().await {
         session = shared.changing(move || session.write(&piece)).await?;
     }
-    shared.changing(move || session.checkpoint().map(|session| session.written())).await
+    if keep.load(Ordering::Acquire) {
+        return Ok(session);
+    }
+    shared.changing(move || session.checkpoint()).await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,22 +1,15 @@
 //! Gathers the frames of a body into pieces of one size.
 //!
 //! Network frames are anything from a byte to most of a megabyte; storage wants large, equal writes.
-//! Invariant: pieces carry the body's bytes in order, each but the last is [`PIECE`] long, and at
-//! most one piece is held here. This file must not know where the pieces go.
+//! Invariant: pieces carry the body's bytes in order, each but the last fills its buffer, and at most
+//! one piece is held here. This file must not know where the pieces go.
 
+use super::buffers::{Buffer, Buffers, SMALL};
 use super::stream::{ByteStream, StreamError};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
-/// Bytes in a piece. With [`WAITING`] pieces waiting, one here and one being written, an upload
-/// holds four of them.
-#[cfg(not(test))]
-pub(super) const PIECE: usize = 256 << 10;
-/// Small enough that bodies of many pieces are cheap to test.
-#[cfg(test)]
-pub(super) const PIECE: usize = 16 << 10;
-
-/// Pieces that may wait for the writer.
+/// Pieces that may wait for the writer. With one here and one being written, an upload holds four.
 pub(super) const WAITING: usize = 2;
 
 /// How a body ended.
@@ -36,9 +29,10 @@ pub(super) async fn gather(
     mut body: ByteStream,
     start: u64,
     most: Option<u64>,
-    writer: mpsc::Sender<Vec<u8>>,
+    buffers: &Buffers,
+    writer: &mpsc::Sender<Buffer>,
 ) -> End {
-    let mut piece = Vec::new();
+    let mut piece = Buffer::own(0);
     let mut length = start;
     let end = loop {
         let mut frame = match body.next().await {
@@ -54,11 +48,16 @@ pub(super) async fn gather(
             break End::TooLarge(most);
         }
         while !frame.is_empty() {
-            let part = frame.split_to(frame.len().min(PIECE - piece.len()));
-            make_room(&mut piece, part.len());
+            if piece.room() == 0 {
+                piece = next_buffer(piece, frame.len(), buffers);
+            }
+            let part = frame.split_to(frame.len().min(piece.room()));
             piece.extend_from_slice(&part);
-            if piece.len() == PIECE && writer.send(std::mem::take(&mut piece)).await.is_err() {
-                return End::Complete;
+            if piece.room() == 0 && piece.len() >= SMALL {
+                let full = std::mem::replace(&mut piece, Buffer::own(0));
+                if writer.send(full).await.is_err() {
+                    return End::Complete;
+                }
             }
         }
     };
@@ -70,15 +69,18 @@ pub(super) async fn gather(
 }
 
 /// A body of one small frame gets a small buffer; a second frame means there is more to come.
-fn make_room(piece: &mut Vec<u8>, more: usize) {
-    if piece.capacity() - piece.len() < more {
-        let target = if piece.capacity() == 0 { more } else { PIECE };
-        piece.reserve_exact(target - piece.len());
+fn next_buffer(full: Buffer, more: usize, buffers: &Buffers) -> Buffer {
+    if full.is_empty() && more < SMALL {
+        return Buffer::own(more);
     }
+    let mut next = buffers.take();
+    next.extend_from_slice(&full);
+    next
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::buffers::LARGE;
     use super::*;
     use bytes::Bytes;
     use proptest::prelude::*;
@@ -89,11 +91,12 @@ mod tests {
     ) -> (Vec<Vec<u8>>, End) {
         let (sender, mut receiver) = mpsc::channel(WAITING);
         let body = ByteStream::new(futures_util::stream::iter(frames));
-        let gathered = tokio::spawn(gather(body, 0, most, sender));
+        let gathered =
+            tokio::spawn(async move { gather(body, 0, most, &Buffers::default(), &sender).await });
         let mut pieces = Vec::new();
         while let Some(piece) = receiver.recv().await {
-            assert!(piece.capacity() <= PIECE, "a piece holds no more memory than its size");
-            pieces.push(piece);
+            assert!(piece.capacity() <= LARGE, "a piece holds no more memory than its size");
+            pieces.push(piece.to_vec());
         }
         (pieces, gathered.await.expect("gathering does not panic"))
     }
@@ -106,14 +109,14 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn pieces_are_equal_and_carry_the_body_in_order(
-            sizes in prop::collection::vec(0..3 * PIECE, 0..8),
+            sizes in prop::collection::vec(0..3 * LARGE, 0..8),
         ) {
             let frames: Vec<Bytes> = (1u8..).zip(&sizes).map(|(n, size)| vec![n; *size].into()).collect();
             let body = frames.concat();
             let (pieces, end) = runtime().block_on(pieces(frames.into_iter().map(Ok).collect(), None));
             prop_assert!(matches!(end, End::Complete));
             if let Some((last, before)) = pieces.split_last() {
-                prop_assert!(before.iter().all(|piece| piece.len() == PIECE));
+                prop_assert!(before.iter().all(|piece| piece.len() == LARGE));
                 prop_assert!(!last.is_empty());
             }
             prop_assert_eq!(pieces.concat(), body);

@@ -8,6 +8,7 @@
 //! This folder must not know metadata, HTTP, names, workspaces or who calls. It knows bytes, digests
 //! and object keys.
 
+mod buffers;
 mod checkout;
 pub mod fault;
 pub mod fs;
@@ -22,6 +23,7 @@ mod suite;
 
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use async_trait::async_trait;
+use std::any::Any;
 pub use stream::{ByteStream, StreamError};
 
 /// A backend that keeps blobs and uploads in progress.
@@ -70,6 +72,26 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
         body: ByteStream,
     ) -> Result<u64, BlobError>;
 
+    /// Adds the last bytes, as [`append`](Self::append) does, but does not have to make them durable:
+    /// they are promised to nobody before [`finish_last`](Self::finish_last) has returned. To drop the
+    /// value is to leave the upload at an offset between the one before and what was sent. A body that
+    /// does not end well is treated as `append` would.
+    async fn append_last(
+        &self,
+        id: UploadId,
+        at: Option<u64>,
+        most: Option<u64>,
+        body: ByteStream,
+    ) -> Result<Last, BlobError> {
+        let length = self.append(id, at, most, body).await?;
+        Ok(Last { id, length, session: Box::new(()) })
+    }
+
+    /// [`finish`](Self::finish) after [`append_last`](Self::append_last) of the same store.
+    async fn finish_last(&self, last: Last, expected: &Digest) -> Result<Object, BlobError> {
+        self.finish(last.id, expected).await
+    }
+
     /// Turns an upload into an object if its content has the digest, hashing it again if `expected`
     /// has another algorithm than the upload was begun with.
     async fn finish(&self, id: UploadId, expected: &Digest) -> Result<Object, BlobError>;
@@ -83,8 +105,7 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
     /// Opens an object for reading `length` bytes from `offset`. Fails with
     /// [`BlobError::UnknownObject`] if there is none, and with [`BlobError::Damaged`] if it is
     /// shorter than that.
-    async fn read(&self, key: ObjectKey, offset: u64, length: u64)
-    -> Result<ByteStream, BlobError>;
+    async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<Opened, BlobError>;
 
     /// The size of an object in bytes.
     async fn object_size(&self, key: ObjectKey) -> Result<u64, BlobError>;
@@ -119,6 +140,33 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
 
     /// Writes the identity durably.
     async fn set_identity(&self, identity: &[u8]) -> Result<(), BlobError>;
+}
+
+/// An upload whose last bytes have arrived and are not durable yet. It is busy as long as this exists.
+#[derive(Debug)]
+pub struct Last {
+    id: UploadId,
+    length: u64,
+    /// What the store needs to go on; only the one that made it can.
+    session: Box<dyn Any + Send>,
+}
+
+impl Last {
+    /// The number of bytes that have arrived, from the upload's first one on.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        self.length
+    }
+}
+
+/// An object being read.
+#[derive(Debug)]
+pub struct Opened {
+    /// The bytes asked for.
+    pub bytes: ByteStream,
+    /// A number that is another one as soon as anything has touched the object, as far as the backend
+    /// can see that; `None` if it cannot.
+    pub version: Option<u64>,
 }
 
 /// A finished object.

@@ -28,10 +28,11 @@ pub mod fuzzing;
 mod state;
 mod upload;
 
+use super::buffers::{Buffer, Buffers};
 use super::checkout::Checkouts;
 use super::gather::{self, End};
 use super::space::Space;
-use super::{BlobError, BlobStore, ByteStream, Object, broken_task, set_aside_at};
+use super::{BlobError, BlobStore, ByteStream, Object, Opened, broken_task, set_aside_at};
 use crate::clock::Clock;
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use async_trait::async_trait;
@@ -65,6 +66,7 @@ struct Shared<S> {
     checkouts: Checkouts,
     part_size: usize,
     most_copied: u64,
+    buffers: Buffers,
 }
 
 impl<S: Store> ObjectBlobStore<S> {
@@ -77,7 +79,14 @@ impl<S: Store> ObjectBlobStore<S> {
 
     fn with_sizes(store: Arc<S>, clock: Clock, part_size: usize, most_copied: u64) -> Self {
         let checkouts = Checkouts::default();
-        Self(Arc::new(Shared { store, clock, checkouts, part_size, most_copied }))
+        Self(Arc::new(Shared {
+            store,
+            clock,
+            checkouts,
+            part_size,
+            most_copied,
+            buffers: Buffers::default(),
+        }))
     }
 
     /// A store with parts so small that tests need no large bodies.
@@ -248,7 +257,8 @@ impl<S: Store> BlobStore for ObjectBlobStore<S> {
         // A task of its own: if the client goes away and this future is dropped, what has arrived is
         // still sent and saved.
         let writer = tokio::spawn(write_pieces(session, pieces));
-        let end = gather::gather(body, start, most, sender).await;
+        let end = gather::gather(body, start, most, &self.0.buffers, &sender).await;
+        drop(sender);
         let length = writer.await.unwrap_or_else(|error| Err(broken_task(error)))?;
         match end {
             End::Broken(error) => Err(BlobError::Body(error)),
@@ -277,13 +287,11 @@ impl<S: Store> BlobStore for ObjectBlobStore<S> {
         ids.try_collect().await.map_err(|error| storage("list uploads", error))
     }
 
-    async fn read(
-        &self,
-        key: ObjectKey,
-        offset: u64,
-        length: u64,
-    ) -> Result<ByteStream, BlobError> {
-        self.0.read(key, offset, length).await
+    async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<Opened, BlobError> {
+        // Some stores have entity tags, which change with a new upload only; none of them tells that a
+        // bit has flipped, and the network in between is one more thing that can flip them.
+        let bytes = self.0.read(key, offset, length).await?;
+        Ok(Opened { bytes, version: None })
     }
 
     async fn object_size(&self, key: ObjectKey) -> Result<u64, BlobError> {
@@ -333,7 +341,7 @@ impl<S: Store> BlobStore for ObjectBlobStore<S> {
 
 async fn write_pieces<S: Store>(
     mut session: Session<S>,
-    mut pieces: mpsc::Receiver<Vec<u8>>,
+    mut pieces: mpsc::Receiver<Buffer>,
 ) -> Result<u64, BlobError> {
     while let Some(piece) = pieces.recv().await {
         session.write(&piece).await?;

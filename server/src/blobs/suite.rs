@@ -106,6 +106,9 @@ stamp! {
         an_upload_that_does_not_exist_is_unknown_to_every_call
         a_second_writer_is_busy_and_changes_nothing
         finishing_and_cancelling_while_another_writes_are_busy
+        last_bytes_become_an_object
+        last_bytes_that_are_dropped_leave_the_upload_usable
+        last_bytes_of_another_store_are_not_known
         the_offset_asked_for_must_be_the_length
         a_body_longer_than_allowed_keeps_what_came_before
         a_body_that_breaks_off_keeps_what_arrived
@@ -160,7 +163,7 @@ async fn store(store: &dyn BlobStore, content: &[u8]) -> Object {
 
 async fn read(store: &dyn BlobStore, key: ObjectKey) -> Vec<u8> {
     let size = store.object_size(key).await.expect("is there");
-    store.read(key, 0, size).await.expect("opens").collect().await.expect("reads")
+    store.read(key, 0, size).await.expect("opens").bytes.collect().await.expect("reads")
 }
 
 /// A body that a test feeds by hand.

@@ -199,6 +199,7 @@ pub(super) async fn open_stores(
         manifest_descriptors: config.limits.manifest_descriptors,
         blob_bytes: config.limits.blob_bytes,
         upload_duration: config.limits.upload_seconds.map(Duration::from_secs),
+        rehash_after: Duration::from_secs(config.limits.rehash_seconds),
     };
     Ok(Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, Some(space)))
 }

@@ -12,6 +12,16 @@ const LONGEST_TAG: usize = 128;
 pub struct Tag(String);
 
 impl Tag {
+    /// Whether a text is a tag.
+    #[must_use]
+    pub fn is_valid(text: &str) -> bool {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let bytes = text.as_bytes();
+        bytes.len() <= LONGEST_TAG
+            && bytes.first().is_some_and(|first| word(*first))
+            && bytes.iter().all(|byte| word(*byte) || matches!(byte, b'.' | b'-'))
+    }
+
     /// The tag as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -42,12 +52,7 @@ impl FromStr for Tag {
     type Err = InvalidReference;
 
     fn from_str(text: &str) -> Result<Self, InvalidReference> {
-        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-        let bytes = text.as_bytes();
-        let legal = bytes.len() <= LONGEST_TAG
-            && bytes.first().is_some_and(|first| word(*first))
-            && bytes.iter().all(|byte| word(*byte) || matches!(byte, b'.' | b'-'));
-        if legal { Ok(Self(text.to_owned())) } else { Err(InvalidReference::Tag) }
+        if Self::is_valid(text) { Ok(Self(text.to_owned())) } else { Err(InvalidReference::Tag) }
     }
 }
 

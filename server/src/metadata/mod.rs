@@ -250,6 +250,9 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     /// A package's tags, sorted as the specification demands (lexically, by bytes).
     async fn tags(&self, package: PackageId, page: Page) -> Result<Vec<TagRow>>;
 
+    /// The names of a package's tags in the same order, and whether the page ended before they did.
+    async fn tag_names(&self, package: PackageId, page: Page) -> Result<TagNames>;
+
     /// One tag.
     async fn tag(&self, package: PackageId, tag: &Tag) -> Result<Option<TagRow>>;
 

@@ -317,6 +317,47 @@ pub struct TagRow {
     pub pulls: Pulls,
 }
 
+/// Names of tags in order, in one piece of memory however many they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TagNames {
+    names: String,
+    ends: Vec<u32>,
+    /// Whether there are others behind them.
+    pub more: bool,
+}
+
+impl TagNames {
+    /// Adds one at the end.
+    pub fn push(&mut self, name: &str) {
+        self.names.push_str(name);
+        // A page of names is far below 4 GiB: a name has at most 128 characters.
+        self.ends.push(u32::try_from(self.names.len()).unwrap_or(u32::MAX));
+    }
+
+    /// How many.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// In order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut start = 0;
+        self.ends.iter().map(move |end| {
+            let end = *end as usize;
+            let name = self.names.get(start..end).unwrap_or_default();
+            start = end;
+            name
+        })
+    }
+}
+
 /// How often something was pulled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pulls {

@@ -216,6 +216,7 @@ async fn a_deleted_package_frees_its_name_and_hides_its_content(on: Fixture) {
     let tag = Reference::Tag("v1".parse().unwrap());
     assert_eq!(on.store.manifest(on.first, &tag).await.unwrap(), None);
     assert!(on.store.tags(on.first, Page { after: None, limit: 9 }).await.unwrap().is_empty());
+    assert!(on.store.tag_names(on.first, Page { after: None, limit: 9 }).await.unwrap().is_empty());
     let name = "one".parse().unwrap();
     let made = on.store.create_package(&change(), on.workspace.id, &name, on.repository.id).await;
     assert_ne!(made.unwrap().id, on.first, "ids are never reused");
@@ -257,6 +258,7 @@ async fn a_manifest_that_names_missing_content_is_refused_and_leaves_nothing(on:
     let found = on.store.manifest_facts(on.first, &Reference::Digest(image.digest)).await;
     assert_eq!(found.unwrap(), None);
     assert!(on.store.tags(on.first, Page { after: None, limit: 9 }).await.unwrap().is_empty());
+    assert!(on.store.tag_names(on.first, Page { after: None, limit: 9 }).await.unwrap().is_empty());
     on.assert_sound().await;
 }
 
@@ -388,6 +390,11 @@ async fn lists_are_sorted_and_paged(on: Fixture) {
             break;
         }
         assert!(found.len() <= 3);
+        let page = Page { after: seen.last().cloned(), limit: 3 };
+        let names = on.store.tag_names(on.first, page).await.unwrap();
+        let expected: Vec<_> = found.iter().map(|row| row.tag.as_str()).collect();
+        assert_eq!(names.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(names.more, seen.len() + found.len() < tags.len());
         seen.extend(found.iter().map(|row| row.tag.to_string()));
     }
     let mut sorted = tags.map(str::to_owned).to_vec();

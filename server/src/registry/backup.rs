@@ -337,7 +337,7 @@ impl Registry {
         }
         // Damage here must not cost the rest of the backup; the copy knows what it lacks.
         let error = match self.blobs.read(key, 0, size).await {
-            Ok(body) => match store.import(key, &digest, body).await {
+            Ok(opened) => match store.import(key, &digest, opened.bytes).await {
                 Ok(_) => return Ok(Copied::New),
                 Err(error @ (BlobError::Digest { .. } | BlobError::Body(_))) => error,
                 Err(error) => return Err(BackupError::Write(error)),
@@ -375,7 +375,7 @@ fn count(backup: &mut Backup, copied: &Copied, object: StoredObject) {
 /// Whether a copy has the bytes it should have.
 async fn is_sound(store: &FsBlobStore, object: StoredObject) -> bool {
     match store.read(object.object, 0, object.size).await {
-        Ok(body) => has_digest(body, &object.digest).await,
+        Ok(opened) => has_digest(opened.bytes, &object.digest).await,
         Err(_) => false,
     }
 }

@@ -5,7 +5,7 @@
 
 use super::access::{Deletable, Readable, Writable};
 use super::{Registry, RegistryError, Result};
-use crate::blobs::{BlobError, ByteStream};
+use crate::blobs::{BlobError, ByteStream, Opened};
 use crate::domain::{Change, Digest};
 use crate::metadata::{BlobFacts, Leased, MetadataError};
 
@@ -81,8 +81,8 @@ impl Registry {
             }
             read => (facts.object, read),
         };
-        let body = match read {
-            Ok(body) => body,
+        let Opened { bytes, version } = match read {
+            Ok(opened) => opened,
             Err(error @ (BlobError::UnknownObject(_) | BlobError::Damaged(_))) => {
                 // The backend has looked: it is gone, or shorter than it was.
                 self.report_damage(object, &error.to_string()).await;
@@ -91,7 +91,10 @@ impl Registry {
             Err(error) => return Err(error.into()),
         };
         let whole = offset == 0 && length == facts.size && length > 0;
-        Ok(if whole { self.checked(object, digest, body) } else { body })
+        if !whole || self.sound.is_fresh(object, version, self.clock.now()) {
+            return Ok(bytes);
+        }
+        Ok(self.checked(object, version, digest, bytes))
     }
 
     /// Mounts a blob of another package of the same workspace. `false` if it is not there to be

@@ -29,6 +29,7 @@ use crate::blobs::space::{Room, SpaceWatch};
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use crate::metadata::{self, MetadataError, MetadataStore};
+use checked::Sound;
 pub use error::{RegistryError, Result};
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub struct Limits {
     pub blob_bytes: Option<u64>,
     /// Longest time from an upload's beginning to its end; `None` for no limit.
     pub upload_duration: Option<Duration>,
+    /// For how long a blob that was hashed whole is not hashed again when it is pulled.
+    pub rehash_after: Duration,
 }
 
 impl Default for Limits {
@@ -53,6 +56,7 @@ impl Default for Limits {
             manifest_descriptors: 4000,
             blob_bytes: None,
             upload_duration: None,
+            rehash_after: Duration::from_secs(3600),
         }
     }
 }
@@ -71,6 +75,7 @@ pub struct Registry {
     collector: Arc<collection::Collector>,
     verifier: Arc<verify::Verifier>,
     backups: Arc<backup::BackupState>,
+    sound: Arc<Sound>,
     /// When this registry was opened.
     started: Timestamp,
 }
@@ -88,6 +93,7 @@ impl Registry {
         let (pulls, finishing, collector) = Default::default();
         let (verifier, backups) = Default::default();
         let started = clock.now();
+        let sound = Arc::new(Sound::new(limits.rehash_after));
         Self {
             metadata,
             blobs,
@@ -99,6 +105,7 @@ impl Registry {
             collector,
             verifier,
             backups,
+            sound,
             started,
         }
     }

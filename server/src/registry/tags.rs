@@ -3,7 +3,7 @@
 use super::access::{Administered, Readable};
 use super::{Registry, RegistryError, Result};
 use crate::domain::{Change, Tag, TagPermit};
-use crate::metadata::{HistoryRow, ManifestFacts, MetadataError, Package, Page, TagRow};
+use crate::metadata::{HistoryRow, ManifestFacts, MetadataError, Package, Page, TagNames, TagRow};
 
 /// A tag with the manifest it points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,15 +15,15 @@ pub struct TagDetails {
 }
 
 impl Registry {
-    /// A page of a package's tags, in the order the specification demands.
+    /// The names of a page of a package's tags, in the order the specification demands.
     ///
     /// # Errors
     /// Those of the storage.
-    pub async fn tags(&self, access: &Readable, page: Page) -> Result<Vec<TagRow>> {
-        Ok(self.metadata.tags(access.package.id, page).await?)
+    pub async fn tag_names(&self, access: &Readable, page: Page) -> Result<TagNames> {
+        Ok(self.metadata.tag_names(access.package.id, page).await?)
     }
 
-    /// The same, for a package addressed by id.
+    /// A page of tags with what they point to, for a package addressed by id.
     ///
     /// # Errors
     /// Those of the storage.

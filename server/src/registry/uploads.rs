@@ -6,7 +6,7 @@
 
 use super::access::Writable;
 use super::{Registry, RegistryError, Result};
-use crate::blobs::{BlobError, ByteStream};
+use crate::blobs::{BlobError, ByteStream, Last};
 use crate::domain::{Algorithm, Change, Digest, ObjectKey, UploadId};
 use crate::metadata::{MetadataError, NewUpload, Upload};
 
@@ -92,14 +92,21 @@ impl Registry {
     ) -> Result<()> {
         self.require_room_for_changes()?;
         let upload = self.own_upload(access, id).await?;
-        if let Some((chunk, body)) = last {
-            self.require_room_for_uploads()?;
-            self.append(&upload, chunk, body).await?;
-        }
+        let last = match last {
+            Some((chunk, body)) => {
+                self.require_room_for_uploads()?;
+                Some(self.append_last(&upload, chunk, body).await?)
+            }
+            None => None,
+        };
         self.still_writable(access).await?;
         // Between the object's new name and its row, the start-up sweep must not look (startup.rs).
         let _finishing = self.finishing.read().await;
-        let object = match self.blobs.finish(id, digest).await {
+        let finished = match last {
+            Some(last) => self.blobs.finish_last(last, digest).await,
+            None => self.blobs.finish(id, digest).await,
+        };
+        let object = match finished {
             Ok(object) => object,
             Err(error @ BlobError::Digest { .. }) => {
                 self.collector.ended(id);
@@ -143,29 +150,39 @@ impl Registry {
     }
 
     async fn append(&self, upload: &Upload, chunk: Chunk, body: ByteStream) -> Result<u64> {
+        let at = self.admit_chunk(upload, chunk).await?;
+        let appended = self.blobs.append(upload.id, Some(at), self.limits.blob_bytes, body).await;
+        self.collector.touch(upload.id, self.clock.now());
+        let offset = appended?;
+        as_announced(chunk, offset - at).map(|()| offset)
+    }
+
+    /// Adds a chunk that nobody is told of before the upload has become a blob.
+    async fn append_last(&self, upload: &Upload, chunk: Chunk, body: ByteStream) -> Result<Last> {
+        let at = self.admit_chunk(upload, chunk).await?;
+        let most = self.limits.blob_bytes;
+        let appended = self.blobs.append_last(upload.id, Some(at), most, body).await;
+        self.collector.touch(upload.id, self.clock.now());
+        let last = appended?;
+        as_announced(chunk, last.length() - at).map(|()| last)
+    }
+
+    /// Where a chunk goes, if it may come now.
+    async fn admit_chunk(&self, upload: &Upload, chunk: Chunk) -> Result<u64> {
         let before = self.blobs.upload_offset(upload.id).await?;
         let at = chunk.at.unwrap_or(before);
         if at != before {
             return Err(RegistryError::UploadOffset { actual: before });
         }
-        let most = self.limits.blob_bytes;
         let announced = chunk.length.and_then(|length| at.checked_add(length));
-        if let (Some(most), Some(end)) = (most, announced)
+        if let (Some(most), Some(end)) = (self.limits.blob_bytes, announced)
             && end > most
         {
             return Err(RegistryError::BlobTooLarge(most));
         }
         self.check_duration(upload)?;
         self.collector.touch(upload.id, self.clock.now());
-        let appended = self.blobs.append(upload.id, Some(at), most, body).await;
-        self.collector.touch(upload.id, self.clock.now());
-        let offset = appended?;
-        match chunk.length {
-            Some(said) if offset - at != said => {
-                Err(RegistryError::UploadSize { actual: offset - at, said })
-            }
-            _ => Ok(offset),
-        }
+        Ok(at)
     }
 
     fn check_duration(&self, upload: &Upload) -> Result<()> {
@@ -211,5 +228,13 @@ impl Registry {
         if let Err(error) = self.blobs.delete(key).await {
             tracing::warn!(object = %key, error = %error, "an unnamed object was not removed; the next start sets it aside");
         }
+    }
+}
+
+/// Whether as many bytes came as the headers said.
+fn as_announced(chunk: Chunk, came: u64) -> Result<()> {
+    match chunk.length {
+        Some(said) if came != said => Err(RegistryError::UploadSize { actual: came, said }),
+        _ => Ok(()),
     }
 }

@@ -321,7 +321,7 @@ impl Registry {
             return Looked::Wrong(FindingKind::WrongSize, what);
         }
         let mut body = match self.blobs.read(key, 0, size).await {
-            Ok(body) => body,
+            Ok(opened) => opened.bytes,
             Err(BlobError::UnknownObject(_)) => return missing(),
             Err(error) => return Looked::Unreadable(error.to_string()),
         };

@@ -9,7 +9,7 @@
 
 mod inode;
 
-use crate::blobs::fs::files::{Files, OpenFile, Stat};
+use crate::blobs::fs::files::{Facts, Files, OpenFile, Stat};
 use crate::blobs::space::Space;
 use crate::fault::FaultPlan;
 use inode::{Chance, Inode, Write};
@@ -315,7 +315,11 @@ impl OpenFile for SimulatedFile {
         Ok(self.with(|inode| inode.content().len() as u64))
     }
 
-    fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn facts(&self) -> io::Result<Facts> {
+        Ok(Facts { length: self.length()?, version: None })
+    }
+
+    fn read(&self, offset: u64, length: usize, _: Vec<u8>) -> io::Result<Vec<u8>> {
         self.disk.plan.call("read")?;
         let at = position(offset)?;
         let found = self.with(|inode| inode.content().get(at..at + length).map(<[u8]>::to_vec));

@@ -8,6 +8,7 @@ use rustix::buffer::spare_capacity;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -59,9 +60,12 @@ pub trait OpenFile: fmt::Debug + Send + Sync + 'static {
     /// The operating system's, as with every method here.
     fn length(&self) -> io::Result<u64>;
 
-    /// Reads exactly `length` bytes from `offset`; a file that ends before is
-    /// [`io::ErrorKind::UnexpectedEof`].
-    fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// The file's length, and a number that changes when anybody touches the file.
+    fn facts(&self) -> io::Result<Facts>;
+
+    /// Reads exactly `length` bytes from `offset` into the memory of `into`, whose content is dropped; a
+    /// file that ends before is [`io::ErrorKind::UnexpectedEof`].
+    fn read(&self, offset: u64, length: usize, into: Vec<u8>) -> io::Result<Vec<u8>>;
 
     /// Writes all of `bytes` at `offset`.
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
@@ -74,6 +78,16 @@ pub trait OpenFile: fmt::Debug + Send + Sync + 'static {
 
     /// Makes the content and everything about the file durable.
     fn sync_all(&self) -> io::Result<()>;
+}
+
+/// What is known about an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Length in bytes.
+    pub length: u64,
+    /// Made of its inode, its length and when it was last changed in any way (the change time, which
+    /// no call can set); `None` if that is not known.
+    pub version: Option<u64>,
 }
 
 /// What is known about a name.
@@ -142,9 +156,18 @@ impl OpenFile for File {
         Ok(self.metadata()?.len())
     }
 
-    fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn facts(&self) -> io::Result<Facts> {
+        let found = self.metadata()?;
+        let mut hasher = DefaultHasher::new();
+        (found.ino(), found.len(), found.ctime(), found.ctime_nsec()).hash(&mut hasher);
+        Ok(Facts { length: found.len(), version: Some(hasher.finish()) })
+    }
+
+    fn read(&self, offset: u64, length: usize, into: Vec<u8>) -> io::Result<Vec<u8>> {
         // Reading into spare capacity saves zeroing a chunk before each read.
-        let mut bytes = Vec::with_capacity(length);
+        let mut bytes = into;
+        bytes.clear();
+        bytes.reserve_exact(length);
         while bytes.len() < length {
             let at = offset + bytes.len() as u64;
             match rustix::io::pread(self, spare_capacity(&mut bytes), at) {

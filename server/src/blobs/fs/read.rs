@@ -1,12 +1,13 @@
 //! Reads an object in large chunks, one chunk ahead of the consumer.
 //!
-//! Invariant: the stream yields exactly the bytes asked for or ends with an error; at most two
-//! chunks exist at a time, one with the consumer and one read ahead. The file stays open, so a
-//! deletion does not disturb it.
+//! Invariant: the stream yields exactly the bytes asked for or ends with an error; beside what the
+//! consumer holds at most one chunk exists, which is read ahead. The file stays open, so a deletion does
+//! not disturb it.
 
 use super::Shared;
 use super::files::{Files, OpenFile};
-use crate::blobs::{BlobError, ByteStream, broken_task};
+use crate::blobs::buffers::{Buffer, Buffers};
+use crate::blobs::{BlobError, ByteStream, Opened, broken_task};
 use crate::domain::ObjectKey;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -20,40 +21,40 @@ use tokio::task::JoinHandle;
 /// Bytes read together with opening; most blobs that are not layers are smaller.
 const FIRST_CHUNK: u64 = 64 << 10;
 
-/// Bytes in a later chunk: large enough that copying, not system calls, is the cost.
-const CHUNK: u64 = 256 << 10;
-
 /// Opens an object and reads its first chunk; blocks.
 pub(super) fn open<F: Files>(
     shared: &Shared<F>,
     key: ObjectKey,
     offset: u64,
     length: u64,
-) -> Result<ByteStream, BlobError> {
+) -> Result<Opened, BlobError> {
     let file = shared.open_object(key)?;
-    let size = file.length().map_err(|error| super::storage("measure an object", error))?;
-    if offset.checked_add(length).is_none_or(|end| end > size) {
+    let facts = file.facts().map_err(|error| super::storage("measure an object", error))?;
+    if offset.checked_add(length).is_none_or(|end| end > facts.length) {
         return Err(BlobError::Damaged(key));
     }
-    let first = length.min(FIRST_CHUNK);
-    let chunk = read_chunk(&file, key, offset, first)?;
-    if first == length {
-        return Ok(ByteStream::once(chunk));
+    let version = facts.version;
+    let first = usize::try_from(length.min(FIRST_CHUNK)).unwrap_or_default();
+    let chunk = read_chunk(&file, key, offset, first, Buffer::own(first))?;
+    let read = first as u64;
+    if read == length {
+        return Ok(Opened { bytes: ByteStream::once(chunk), version });
     }
-    let offset = offset + first;
     let chunks = Chunks {
         file: Arc::new(file),
+        buffers: shared.buffers.clone(),
         key,
-        offset,
-        left: length - first,
+        offset: offset + read,
+        left: length - read,
         ahead: Ahead::Here(chunk),
     };
-    Ok(ByteStream::new(chunks))
+    Ok(Opened { bytes: ByteStream::new(chunks), version })
 }
 
 /// The rest of an object being read.
 struct Chunks<F> {
     file: Arc<F>,
+    buffers: Buffers,
     key: ObjectKey,
     /// Where the next read begins.
     offset: u64,
@@ -72,17 +73,19 @@ enum Ahead {
 
 impl<F: OpenFile> Chunks<F> {
     fn read_ahead(&mut self) {
-        let length = self.left.min(CHUNK);
-        self.ahead = if length == 0 {
-            Ahead::Over
-        } else {
-            let (file, key, offset) = (Arc::clone(&self.file), self.key, self.offset);
-            self.offset += length;
-            self.left -= length;
-            Ahead::Reading(tokio::task::spawn_blocking(move || {
-                read_chunk(&*file, key, offset, length)
-            }))
-        };
+        if self.left == 0 {
+            self.ahead = Ahead::Over;
+            return;
+        }
+        let buffer = self.buffers.take();
+        let length = self.left.min(buffer.room() as u64);
+        let (file, key, offset) = (Arc::clone(&self.file), self.key, self.offset);
+        self.offset += length;
+        self.left -= length;
+        let length = usize::try_from(length).unwrap_or_default();
+        self.ahead = Ahead::Reading(tokio::task::spawn_blocking(move || {
+            read_chunk(&*file, key, offset, length, buffer)
+        }));
     }
 }
 
@@ -109,10 +112,11 @@ fn read_chunk(
     file: &impl OpenFile,
     key: ObjectKey,
     offset: u64,
-    length: u64,
+    length: usize,
+    buffer: Buffer,
 ) -> Result<Bytes, BlobError> {
-    let length = usize::try_from(length).expect("a chunk is smaller than CHUNK");
-    file.read(offset, length).map(Bytes::from).map_err(|error| match error.kind() {
+    let filled = buffer.filled(|memory| file.read(offset, length, memory));
+    filled.map(Bytes::from_owner).map_err(|error| match error.kind() {
         // The file was long enough when it was opened.
         io::ErrorKind::UnexpectedEof => BlobError::Damaged(key),
         _ => super::storage("read an object", error),

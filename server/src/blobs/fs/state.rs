@@ -85,8 +85,11 @@ impl State {
     /// Reads the newer whole slot. `None` means that no checkpoint was ever completed.
     pub(super) fn read(file: &impl OpenFile) -> io::Result<Option<Self>> {
         let length = file.length()?.min(2 * SLOT);
-        let bytes =
-            file.read(0, usize::try_from(length).expect("two blocks are a small number"))?;
+        let bytes = file.read(
+            0,
+            usize::try_from(length).expect("two blocks are a small number"),
+            Vec::new(),
+        )?;
         let mut newest: Option<Self> = None;
         for slot in bytes.chunks(usize::try_from(SLOT).expect("a block is a small number")) {
             let state = match decode(slot) {
@@ -187,7 +190,7 @@ mod tests {
     #[test]
     fn a_state_written_by_a_newer_server_is_refused_not_overwritten() {
         let (file, _) = sample();
-        let mut bytes = file.read(0, 4096).expect("read");
+        let mut bytes = file.read(0, 4096, Vec::new()).expect("read");
         bytes[0] = 2;
         let length = 9 + u32::from_le_bytes(bytes[1..5].try_into().expect("four bytes")) as usize;
         let mut crc = crc32fast::Hasher::new();

@@ -152,7 +152,7 @@ async fn an_object_that_was_cut_short_is_damaged_and_says_so() {
 
     let stream = store.read(object.key, 0, object.size).await.expect("opens");
     file.set_len(700_000).expect("cut");
-    assert!(stream.collect().await.is_err(), "cut while it is read");
+    assert!(stream.bytes.collect().await.is_err(), "cut while it is read");
     let refused = store.read(object.key, 0, object.size).await;
     assert!(matches!(refused, Err(BlobError::Damaged(key)) if key == object.key));
 }

@@ -201,8 +201,7 @@ impl<F: Files> Session<F> {
         }
     }
 
-    /// Turns the upload into an object. The session was just loaded, so all of it is durable except
-    /// for an upload that nothing was ever added to.
+    /// Turns the upload into an object, and makes durable what is not yet.
     pub(super) fn finish(self, expected: &Digest) -> Result<Object, BlobError> {
         let Self { shared, .. } = &self;
         let actual = if expected.algorithm() == self.state.algorithm {
@@ -216,9 +215,8 @@ impl<F: Files> Session<F> {
             self.remove();
             return Err(BlobError::Digest { expected: *expected, actual });
         }
-        if self.state.sequence == NEVER_SYNCED
-            && let Err(error) = self.data.sync_all()
-        {
+        let durable = self.state.sequence != NEVER_SYNCED && self.written == self.state.offset;
+        if !durable && let Err(error) = self.data.sync_all() {
             return Err(self.die("make an object durable", error));
         }
         let object = Object { key: self.state.key, size: self.written };
@@ -270,10 +268,11 @@ fn remove_or_bury<F: Files>(shared: &Shared<F>, checkout: &Checkout) {
 /// Hashes the first `length` bytes of a file.
 fn rehash(file: &impl OpenFile, algorithm: Algorithm, length: u64) -> io::Result<Hasher> {
     let mut hasher = Hasher::new(algorithm);
-    let mut at = 0;
+    let (mut at, mut bytes) = (0, Vec::new());
     while at < length {
         let part = (length - at).min(REHASH);
-        hasher.update(&file.read(at, usize::try_from(part).expect("at most REHASH"))?);
+        bytes = file.read(at, usize::try_from(part).expect("at most REHASH"), bytes)?;
+        hasher.update(&bytes);
         at += part;
     }
     Ok(hasher)

@@ -130,7 +130,7 @@ impl Model {
                 let (from, to) = (a.min(b), a.max(b));
                 let stream =
                     process.read(key, from as u64, (to - from) as u64).await.expect("opens");
-                assert!(stream.collect().await.expect("reads") == content[from..to]);
+                assert!(stream.bytes.collect().await.expect("reads") == content[from..to]);
             }
             Operation::Delete(index) => {
                 let Some(key) = pick(&self.objects, index) else { return };

@@ -24,7 +24,7 @@ pub(super) async fn reading_gives_exactly_the_bytes_asked_for(backend: &impl Bac
     for from in edges {
         for to in edges.into_iter().filter(|to| *to >= from) {
             let stream = process.read(key, from as u64, (to - from) as u64).await.expect("opens");
-            let bytes = stream.collect().await.expect("reads");
+            let bytes = stream.bytes.collect().await.expect("reads");
             assert!(bytes == body[from..to], "{from}..{to}");
         }
     }
@@ -56,7 +56,7 @@ pub(super) async fn a_read_that_has_begun_is_not_disturbed_by_a_deletion(backend
     let process = backend.open();
     let body = content(2 << 20);
     let key = store(&*process, &body).await.key;
-    let mut stream = process.read(key, 0, body.len() as u64).await.expect("opens");
+    let mut stream = process.read(key, 0, body.len() as u64).await.expect("opens").bytes;
     let first = stream.next().await.expect("a piece").expect("reads");
     process.delete(key).await.expect("deletes");
     let rest = stream.collect().await.expect("goes on");

@@ -1,7 +1,7 @@
 //! Uploads: their life, who may write, what is kept when something goes wrong.
 
 use super::{Backend, begin, broken_after, content, hand_fed, read, store};
-use crate::blobs::{BlobError, ByteStream};
+use crate::blobs::{BlobError, ByteStream, Last};
 use crate::domain::{Algorithm, Timestamp, UploadId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +89,55 @@ pub(super) async fn the_offset_asked_for_must_be_the_length(backend: &impl Backe
     }
     assert_eq!(process.append(id, Some(3), None, ByteStream::once("d")).await.expect("appends"), 4);
     process.finish(id, &Algorithm::Sha256.hash(b"abcd")).await.expect("finishes");
+}
+
+pub(super) async fn last_bytes_become_an_object(backend: &impl Backend) {
+    let body = content(300_000);
+    for first in [0, 100_000, 300_000] {
+        let process = backend.open();
+        let id = begin(&*process).await;
+        if first > 0 {
+            let part = ByteStream::once(body[..first].to_vec());
+            process.append(id, None, None, part).await.expect("appends");
+        }
+        let rest = ByteStream::once(body[first..].to_vec());
+        let last = process.append_last(id, Some(first as u64), None, rest).await.expect("appends");
+        assert_eq!(last.length(), 300_000);
+        let digest = Algorithm::Sha256.hash(&body);
+        let object = process.finish_last(last, &digest).await.expect("finishes");
+        assert!(read(&*backend.open(), object.key).await == body, "{first}");
+        assert!(backend.open().uploads().await.expect("lists").is_empty());
+    }
+    let process = backend.open();
+    let id = begin(&*process).await;
+    let last = process.append_last(id, None, None, ByteStream::once("abc")).await.expect("appends");
+    let refused = process.finish_last(last, &Algorithm::Sha256.hash(b"abd")).await;
+    assert!(matches!(refused, Err(BlobError::Digest { .. })));
+    assert!(matches!(process.upload_offset(id).await, Err(BlobError::UnknownUpload(_))));
+}
+
+pub(super) async fn last_bytes_that_are_dropped_leave_the_upload_usable(backend: &impl Backend) {
+    let process = backend.open();
+    let id = begin(&*process).await;
+    process.append(id, None, None, ByteStream::once("ab")).await.expect("appends");
+    drop(process.append_last(id, None, None, ByteStream::once("cd")).await.expect("appends"));
+    let offset = process.upload_offset(id).await.expect("is known");
+    assert!((2..=4).contains(&offset), "{offset}");
+    let broken = process.append_last(id, Some(offset), None, broken_after(&[b'x'; 70_000])).await;
+    assert!(matches!(broken, Err(BlobError::Body(_))));
+    assert_eq!(process.upload_offset(id).await.expect("is known"), offset + 70_000);
+    let sent = [&b"abcd"[..usize::try_from(offset).expect("small")], &[b'x'; 70_000]].concat();
+    process.finish(id, &Algorithm::Sha256.hash(&sent)).await.expect("what was sent is there");
+}
+
+pub(super) async fn last_bytes_of_another_store_are_not_known(backend: &impl Backend) {
+    let process = backend.open();
+    let id = begin(&*process).await;
+    let elsewhere = UploadId::random();
+    let last = Last { id: elsewhere, length: 0, session: Box::new(()) };
+    let refused = process.finish_last(last, &Algorithm::Sha256.hash(b"")).await;
+    assert!(matches!(refused, Err(BlobError::UnknownUpload(found)) if found == elsewhere));
+    assert_eq!(process.upload_offset(id).await.expect("is known"), 0);
 }
 
 pub(super) async fn a_body_longer_than_allowed_keeps_what_came_before(backend: &impl Backend) {

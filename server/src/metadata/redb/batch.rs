@@ -9,6 +9,7 @@ use super::rows::Row;
 use crate::domain::Timestamp;
 use crate::metadata::{MetadataError, Result};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
+use std::cell::OnceCell;
 use std::ops::Bound;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -253,17 +254,29 @@ fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
+/// A table of a snapshot.
+type OpenTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
 /// One consistent view for reading.
-pub(super) struct Snapshot(ReadTransaction);
+pub(super) struct Snapshot {
+    transaction: ReadTransaction,
+    /// Tables that were asked for. To open one is to read the list of tables, which for one row costs
+    /// as much as the row.
+    open: [OnceCell<OpenTable>; DEFINITIONS.len()],
+}
 
 impl Snapshot {
     pub(super) const fn new(transaction: ReadTransaction) -> Self {
-        Self(transaction)
+        Self { transaction, open: [const { OnceCell::new() }; DEFINITIONS.len()] }
     }
 
-    fn open(&self, table: Table) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>> {
-        match self.0.open_table(DEFINITIONS[table as usize]) {
-            Ok(open) => Ok(Some(open)),
+    fn open(&self, table: Table) -> Result<Option<&OpenTable>> {
+        let cell = &self.open[table as usize];
+        if let Some(open) = cell.get() {
+            return Ok(Some(open));
+        }
+        match self.transaction.open_table(DEFINITIONS[table as usize]) {
+            Ok(open) => Ok(Some(cell.get_or_init(|| open))),
             // Before the first write there are no tables.
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(storage(error)),

@@ -47,7 +47,7 @@ use super::{
     BlobFacts, Document, DocumentKind, FinishedUpload, HistoryRow, Instance, Leased, Manifest,
     ManifestFacts, MetadataError, MetadataStore, NewManifest, NewUpload, NewWorkspace, Package,
     PackageFilter, PackageUsage, Page, Pull, PutManifest, Repository, RepositoryFields, Resolution,
-    Result, TagRow, Target, Upload, Workspace, WorkspaceUsage,
+    Result, TagNames, TagRow, Target, Upload, Workspace, WorkspaceUsage,
 };
 use crate::clock::Clock;
 use crate::domain::{
@@ -540,6 +540,10 @@ impl MetadataStore for RedbStore {
 
     async fn tags(&self, package: PackageId, page: Page) -> Result<Vec<TagRow>> {
         self.read(|rows| tags::list(rows, package, &page))
+    }
+
+    async fn tag_names(&self, package: PackageId, page: Page) -> Result<TagNames> {
+        self.read(|rows| tags::names(rows, package, &page))
     }
 
     async fn tag(&self, package: PackageId, tag: &Tag) -> Result<Option<TagRow>> {

@@ -9,7 +9,7 @@ use super::keys::{Key, KeyReader};
 use super::rows::{HistoryValue, PackageRow, PullsRow, Row as _, StampRow, TagValue};
 use super::{manifests, packages, workspaces};
 use crate::domain::{Change, Digest, PackageId, Tag, WorkspaceId, WorkspaceSettings};
-use crate::metadata::{HistoryRow, MetadataError, Page, Result, TagEvent, TagRow};
+use crate::metadata::{HistoryRow, MetadataError, Page, Result, TagEvent, TagNames, TagRow};
 use std::time::Duration;
 
 pub(super) fn key(package: PackageId, tag: &Tag) -> Key {
@@ -56,6 +56,26 @@ pub(super) fn list(rows: &impl Rows, package: PackageId, page: &Page) -> Result<
             return Ok(Walk::Stop);
         }
         found.push(read(rows, package, tag_of(rest)?, TagValue::decode(value)?)?);
+        Ok(Walk::Continue)
+    })?;
+    Ok(found)
+}
+
+/// The names alone, which need no other row and no value of their own each.
+pub(super) fn names(rows: &impl Rows, package: PackageId, page: &Page) -> Result<TagNames> {
+    let mut found = TagNames::default();
+    if packages::live_row(rows, package)?.is_none() {
+        return Ok(found);
+    }
+    let prefix = Key::new().package(package);
+    let after = page.after.as_deref().map(|after| prefix.clone().text(after));
+    rows.prefix(Table::Tag, &prefix, after.as_ref(), &mut |rest, _| {
+        if found.len() >= page.limit {
+            found.more = true;
+            return Ok(Walk::Stop);
+        }
+        let name = std::str::from_utf8(rest).ok().filter(|name| Tag::is_valid(name));
+        found.push(name.ok_or(MetadataError::Corrupt("tag"))?);
         Ok(Walk::Continue)
     })?;
     Ok(found)

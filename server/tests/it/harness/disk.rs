@@ -8,7 +8,7 @@ use redb::StorageBackend;
 use redb::backends::FileBackend;
 use standpipe_server::blobs::BlobStore;
 use standpipe_server::blobs::fs::FsBlobStore;
-use standpipe_server::blobs::fs::files::{Files, OpenFile, Stat, SystemFiles};
+use standpipe_server::blobs::fs::files::{Facts, Files, OpenFile, Stat, SystemFiles};
 use standpipe_server::blobs::space::Space;
 use standpipe_server::clock::Clock;
 use standpipe_server::metadata::MetadataStore;
@@ -243,9 +243,14 @@ impl OpenFile for HookedFile {
         self.file.length()
     }
 
-    fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn facts(&self) -> io::Result<Facts> {
+        self.hook.call("length", &self.path)?;
+        self.file.facts()
+    }
+
+    fn read(&self, offset: u64, length: usize, into: Vec<u8>) -> io::Result<Vec<u8>> {
         self.hook.call("read", &self.path)?;
-        OpenFile::read(&self.file, offset, length)
+        OpenFile::read(&self.file, offset, length, into)
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
