@@ -22,6 +22,7 @@ mod server_authorization;
 mod server_files;
 mod server_manifest;
 mod server_names;
+mod server_oidc;
 mod server_origin;
 mod server_path;
 mod server_query;
@@ -47,6 +48,7 @@ pub use server_authorization::server_authorization;
 pub use server_files::server_files;
 pub use server_manifest::server_manifest;
 pub use server_names::server_names;
+pub use server_oidc::server_oidc;
 pub use server_origin::server_origin;
 pub use server_path::server_path;
 pub use server_query::server_query;
@@ -75,6 +77,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("server_files", server_files),
     ("server_manifest", server_manifest),
     ("server_names", server_names),
+    ("server_oidc", server_oidc),
     ("server_origin", server_origin),
     ("server_path", server_path),
     ("server_query", server_query),

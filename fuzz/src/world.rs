@@ -43,7 +43,11 @@ impl World {
         let limits = Limits { manifest_bytes: 64 << 10, ..Limits::default() };
         let registry = Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, None);
         registry.check_identity().await.expect("two halves of one");
-        let settings = AuthSettings { service: "standpipe".to_owned(), token_seconds: 300 };
+        let settings = AuthSettings {
+            service: "standpipe".to_owned(),
+            token_seconds: 300,
+            issuers: Vec::new(),
+        };
         let auth = Authenticator::open(registry.clone(), settings).await.expect("no accounts yet");
         let http = HttpSettings { loopback: true, port: 5000, ..HttpSettings::default() };
         let (requests, stopping) = Default::default();

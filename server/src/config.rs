@@ -4,6 +4,10 @@
 //! came from. Unknown keys are errors, in the file and in the environment, because a misspelt limit
 //! is a limit that does not hold.
 
+pub mod oidc;
+
+pub use oidc::Oidc;
+
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -42,6 +46,8 @@ pub struct Config {
     pub backup: BackupSettings,
     /// Registry tokens.
     pub tokens: Tokens,
+    /// Logins of builds with tokens of other systems.
+    pub oidc: Oidc,
     /// Connections.
     pub http: Http,
     /// Numbers for those who watch the server.
@@ -63,6 +69,7 @@ impl Default for Config {
             space: SpaceSettings::default(),
             backup: BackupSettings::default(),
             tokens: Tokens::default(),
+            oidc: Oidc::default(),
             http: Http::default(),
             metrics: Metrics::default(),
             unsafe_short_delays: false,
@@ -479,6 +486,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     require(config.http.idle_body_seconds >= 1, "http.idle_body_seconds is at least 1");
     require(config.http.head_seconds >= 1, "http.head_seconds is at least 1");
     require(config.http.most_connections >= 1, "http.most_connections is at least 1");
+    wrong.extend(oidc::check(&config.oidc));
     if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }
 }
 

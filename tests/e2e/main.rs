@@ -22,6 +22,7 @@ mod lifecycle;
 mod maintenance;
 mod memory;
 mod missing_file;
+mod oidc;
 mod overwrites;
 mod pipelines;
 mod protocol;

@@ -14,6 +14,7 @@ pub mod environment;
 pub mod guardian;
 pub mod http;
 pub mod images;
+pub mod issuer;
 pub mod manifest;
 pub mod oracle;
 pub mod oras;

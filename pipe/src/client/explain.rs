@@ -69,8 +69,19 @@ pub(super) fn tag(target: &Target, tag: &Tag, error: ClientError) -> Error {
                 "Tags are immutable in this workspace: push under a new tag, such as the build number or commit.",
             ))
         }
+        // A rule about tags, not the role: Standpipe says which.
+        ClientError::Refused(refusal) if is_tag_rule(refusal) => {
+            let message = format!("tag {tag} of {} is not for this build ({refusal})", target.path);
+            Error::Access(Failure::new(message).hint(
+                "Leave the tag out of TAGS in this build, or ask an administrator of the registry's workspace to change the tag rules of the OIDC binding.",
+            ))
+        }
         _ => explain(target, error),
     }
+}
+
+fn is_tag_rule(refusal: &Refusal) -> bool {
+    refusal.status == 403 && refusal.mentions("may not move the tag")
 }
 
 fn is_immutable(refusal: &Refusal) -> bool {

@@ -152,8 +152,9 @@ fn refuse_foreign(
     let (_, variable) = credentials.origin.variables();
     let message = format!(
         "looks like a token of Atlassian, and {registry} is not Bitbucket's registry, so it is not \
-         sent there. Set USERNAME and PASSWORD to credentials of {registry} (for Standpipe: a \
-         pipeline token of the repository), or AUTH=basic if {registry} really takes this one"
+         sent there. Add \"oidc: true\" to the step if {registry} takes OIDC tokens (Standpipe does), \
+         or set USERNAME and PASSWORD to credentials of {registry} (for Standpipe: a pipeline token \
+         of the repository), or AUTH=basic if {registry} really takes this one"
     );
     Some((variable, message))
 }

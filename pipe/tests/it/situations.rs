@@ -187,6 +187,10 @@ situations! {
         refuse_manifest: Some((403, r#"{"errors":[{"code":"DENIED","message":"tag is immutable"}]}"#)),
         ..Faults::default()
     }).await.once();
+    a_tag_that_this_build_may_not_move: Setting::new(Login::Nobody, Faults {
+        refuse_manifest: Some((403, r#"{"errors":[{"code":"DENIED","message":"this build may not move the tag latest: tag rule 1 is about latest or v*: it takes the branch main, and this build has feature (OIDC binding 1a2b); use another tag"}]}"#)),
+        ..Faults::default()
+    }).await.once();
     a_layer_that_is_too_large: Setting::new(Login::Nobody, Faults {
         largest_body: Some(1000), ..Faults::default()
     }).await.once();

@@ -3,7 +3,7 @@
 //! Invariant: a password is hashed before it reaches the store and never comes back. The last
 //! administrator of the instance cannot be switched off through these verbs.
 
-use super::{Authenticator, Secret, password};
+use super::{Authenticator, OIDC_USER, Secret, password};
 use crate::auth::AuthError;
 use crate::domain::{Caller, Change, Principal, Username};
 use crate::metadata::documents::{Body as _, User};
@@ -94,6 +94,10 @@ impl Authenticator {
     ) -> Result<Account> {
         self.0.registry.require_room_for_changes()?;
         let NewAccount { username, password, instance_admin } = new;
+        if username.as_str() == OIDC_USER {
+            let reason = format!("{OIDC_USER} is what builds log in as with an OIDC token");
+            return Err(RegistryError::Invalid { field: "username", reason });
+        }
         let password_hash = self.hash(&password).await?;
         let user = User { password_hash, instance_admin, disabled: false };
         let key = username.as_str();
@@ -177,7 +181,7 @@ impl Authenticator {
         match self.password(user.as_str(), &current, None).await {
             Ok(_) => {}
             Err(AuthError::Unavailable(source)) => return Err(RegistryError::Unavailable(source)),
-            Err(error @ (AuthError::Invalid | AuthError::Expired | AuthError::TooMany(_))) => {
+            Err(error) => {
                 let reason = match error {
                     AuthError::TooMany(_) => error.to_string(),
                     _ => "this is not the current password".to_owned(),
@@ -266,8 +270,8 @@ pub(super) fn person(caller: &Caller) -> Result<&Username> {
     match &caller.principal {
         Principal::User(user) => Ok(user),
         Principal::Anonymous => Err(RegistryError::Unauthenticated),
-        Principal::Pipeline { .. } => {
-            Err(RegistryError::NotFound("account of a pipeline token".to_owned()))
+        Principal::Pipeline { .. } | Principal::Oidc(_) => {
+            Err(RegistryError::NotFound("account of a pipeline".to_owned()))
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Doors for the fuzz targets: reading credentials, without the accounts behind them.
 
+pub use super::oidc::fuzzing::{OidcKeys, OidcVerifier};
+
 use super::AuthError;
 use super::basic::{self, Credential};
 use super::registry_token::{Basis, TokenSigner};
@@ -85,9 +87,10 @@ impl Signer {
         let found = self.0.verify(&Secret::new(token.to_owned()), now);
         found.map(|verified| verified.grants).map_err(|error| match error {
             AuthError::Expired => Refused::Expired,
-            AuthError::Invalid | AuthError::TooMany(_) | AuthError::Unavailable(_) => {
-                Refused::Invalid
-            }
+            AuthError::Invalid
+            | AuthError::Oidc(_)
+            | AuthError::TooMany(_)
+            | AuthError::Unavailable(_) => Refused::Invalid,
         })
     }
 }

@@ -11,6 +11,7 @@ mod basic;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
+mod oidc;
 mod password;
 mod registry_token;
 pub mod scope;
@@ -19,17 +20,21 @@ mod token;
 mod tokens;
 
 pub use accounts::{Account, AccountChanges, NewAccount};
+pub use oidc::{FetchError, IssuerSettings, OIDC_USER, OidcAlgorithm, OidcRefusal};
 pub use secret::Secret;
 pub use tokens::{NewToken, TokenView};
 
 use crate::domain::{
-    Action, Caller, Grant, PackageGrant, Principal, RepositoryId, Timestamp, Username, WorkspaceId,
+    Action, Caller, Grant, Identity, Origin, PackageGrant, Principal, RepositoryId, Timestamp,
+    Username, WorkspaceId,
 };
 use crate::metadata::documents::{Body as _, Token, TokenSubject, User};
 use crate::metadata::{DocumentKind, MetadataError};
 use crate::registry::Registry;
+use crate::registry::access::Standing;
 use basic::Credential;
 use guard::{Attempt, Guard};
+use oidc::{Believed, Oidc, OidcBasis};
 use password::Passwords;
 use registry_token::{Basis, TokenSigner};
 use std::net::IpAddr;
@@ -48,6 +53,10 @@ pub enum AuthError {
     /// A registry token that has expired; the client fetches a new one.
     #[error("the token has expired")]
     Expired,
+    /// An OIDC token that lets nobody in. Why is told: whoever shows one needs to know, and knows
+    /// nothing more by it.
+    #[error(transparent)]
+    Oidc(#[from] OidcRefusal),
     /// Too many attempts; try again after so many seconds.
     #[error("too many attempts to log in; try again in {0} seconds")]
     TooMany(u64),
@@ -75,6 +84,8 @@ pub struct AuthSettings {
     pub service: String,
     /// Lifetime of registry tokens in seconds.
     pub token_seconds: u64,
+    /// Whose OIDC tokens are taken.
+    pub issuers: Vec<IssuerSettings>,
 }
 
 /// Turns credentials into callers. Cheap to clone.
@@ -88,6 +99,7 @@ struct Inner {
     passwords: Passwords,
     guard: Guard,
     signer: TokenSigner,
+    oidc: Oidc,
 }
 
 /// A caller who showed a credential of their own, or nobody; not one with a registry token.
@@ -124,12 +136,13 @@ impl Authenticator {
     /// # Errors
     /// [`AuthError::Unavailable`].
     pub async fn open(registry: Registry, settings: AuthSettings) -> Result<Self, AuthError> {
-        let AuthSettings { service, token_seconds } = settings;
+        let AuthSettings { service, token_seconds, issuers } = settings;
         let passwords = Passwords::new().map_err(AuthError::unavailable)?;
         let metadata = &**registry.metadata();
         let signer = TokenSigner::open(metadata, service.clone(), token_seconds).await?;
         let guard = Guard::default();
-        Ok(Self(Arc::new(Inner { registry, service, passwords, guard, signer })))
+        let oidc = Oidc::new(issuers, registry.clock().clone()).map_err(AuthError::unavailable)?;
+        Ok(Self(Arc::new(Inner { registry, service, passwords, guard, signer, oidc })))
     }
 
     /// The `service` of the token protocol.
@@ -192,6 +205,14 @@ impl Authenticator {
         self.log_in(Some(Credential::Basic { username, password }), source).await
     }
 
+    /// The login by an OIDC token that was not sent as a password.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn login_with_oidc(&self, token: &Secret) -> Result<Login, AuthError> {
+        self.oidc_token(token).await
+    }
+
     /// Signs a registry token for the part of `wanted` that the caller is allowed now.
     ///
     /// # Errors
@@ -224,7 +245,8 @@ impl Authenticator {
             other => other.key(),
         };
         let token = self.0.signer.sign(&subject, &login.basis, &grants, issued_at)?;
-        Ok(Issued { token, grants, expires_in: self.0.signer.seconds(), issued_at })
+        let expires_in = self.0.signer.seconds(&login.basis, issued_at);
+        Ok(Issued { token, grants, expires_in, issued_at })
     }
 
     async fn may(
@@ -250,6 +272,7 @@ impl Authenticator {
             Some(Credential::Basic { username, password }) => {
                 match MachineToken::parse(password.expose()) {
                     Some(token) => self.machine_token(&token).await,
+                    None if username == OIDC_USER => self.oidc_token(&password).await,
                     None => self.password(&username, &password, source).await,
                 }
             }
@@ -264,6 +287,32 @@ impl Authenticator {
         let principal = self.token_principal(&stored).await?;
         let caller = Caller { principal, credential: Some(shown.id.clone()), grants: None };
         Ok(Login { caller, basis: Basis::Token { id: shown.id.clone() } })
+    }
+
+    async fn oidc_token(&self, token: &Secret) -> Result<Login, AuthError> {
+        let believed = self.0.oidc.believe(token).await?;
+        self.require_bound(&believed.build).await?;
+        let bindings = self.0.registry.bindings_about(&believed.build).await;
+        let bindings = bindings.map_err(AuthError::unavailable)?;
+        let looked_at = bindings.iter().flat_map(crate::domain::Binding::claims);
+        let basis = Basis::Oidc(OidcBasis::new(&believed, looked_at));
+        let Believed { build, .. } = believed;
+        let credential = Some(format!("{OIDC_USER}:{}", build.subject));
+        let principal = Principal::Oidc(Arc::new(build));
+        Ok(Login { caller: Caller { principal, credential, grants: None }, basis })
+    }
+
+    /// Refuses a build that no binding lets in.
+    async fn require_bound(&self, build: &Identity) -> Result<(), AuthError> {
+        let standing = self.0.registry.standing(build).await.map_err(AuthError::unavailable)?;
+        Err(match standing {
+            Standing::Bound => return Ok(()),
+            Standing::Unmet(why) => OidcRefusal::Unmet(why).into(),
+            Standing::Unknown => {
+                let source_repository = Origin::clean(build.source());
+                OidcRefusal::NotBound { source_repository, issuer: build.issuer.clone() }.into()
+            }
+        })
     }
 
     async fn password(
@@ -331,6 +380,12 @@ impl Authenticator {
                 let account = self.active_account(&user).await?;
                 account.filter(|(_, now)| *now == version).ok_or(AuthError::Invalid)?;
                 (Principal::User(user), Some(PASSWORD_CREDENTIAL.to_owned()))
+            }
+            Basis::Oidc(basis) => {
+                let build = self.0.oidc.again(basis)?;
+                self.require_bound(&build).await?;
+                let credential = Some(format!("{OIDC_USER}:{}", build.subject));
+                (Principal::Oidc(Arc::new(build)), credential)
             }
             Basis::Token { id } => {
                 let stored = self.stored_token(&id).await?.ok_or(AuthError::Invalid)?;

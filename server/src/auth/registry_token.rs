@@ -5,6 +5,7 @@
 //! since ours never have one. A token proves that we issued it, never that its rights still hold:
 //! it carries the credential behind it, which is looked up again at every request.
 
+use super::oidc::OidcBasis;
 use super::secret::{NoRandomness, Secret, hex, random};
 use super::{AuthError, scope};
 use crate::domain::{Change, Grant, PackageGrant, Timestamp};
@@ -28,6 +29,8 @@ const SETTING: &str = "token-signing-keys";
 pub(super) enum Basis {
     /// Nobody logged in.
     Anonymous,
+    /// An OIDC token; the registry token ends with it.
+    Oidc(OidcBasis),
     /// A person's password.
     Password {
         /// The username.
@@ -110,9 +113,12 @@ impl TokenSigner {
         Ok(Self { service, seconds, keys })
     }
 
-    /// The lifetime of a token in seconds.
-    pub(super) const fn seconds(&self) -> u64 {
-        self.seconds
+    /// The lifetime of a token that is signed now on this basis, in seconds.
+    pub(super) fn seconds(&self, basis: &Basis, now: Timestamp) -> u64 {
+        match basis {
+            Basis::Oidc(oidc) => self.seconds.min(oidc.expires.saturating_sub(now.seconds())),
+            Basis::Anonymous | Basis::Password { .. } | Basis::Token { .. } => self.seconds,
+        }
     }
 
     /// Signs a token.
@@ -123,13 +129,14 @@ impl TokenSigner {
         grants: &[Grant],
         now: Timestamp,
     ) -> Result<Secret, AuthError> {
+        let seconds = self.seconds(basis, now);
         let now = now.seconds();
         let access = grants.iter().map(Access::new).collect();
         let claims = Claims {
             iss: self.service.clone(),
             sub: subject.to_owned(),
             aud: self.service.clone(),
-            exp: now.saturating_add(self.seconds),
+            exp: now.saturating_add(seconds),
             nbf: now,
             iat: now,
             jti: hex(&random::<16>().map_err(AuthError::unavailable)?),

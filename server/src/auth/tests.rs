@@ -56,7 +56,11 @@ impl World {
     }
 
     async fn open(registry: &Registry) -> Authenticator {
-        let settings = AuthSettings { service: "standpipe".to_owned(), token_seconds: 300 };
+        let settings = AuthSettings {
+            service: "standpipe".to_owned(),
+            token_seconds: 300,
+            issuers: Vec::new(),
+        };
         Authenticator::open(registry.clone(), settings).await.expect("accounts")
     }
 

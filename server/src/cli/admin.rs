@@ -7,6 +7,7 @@
 mod client;
 mod commands;
 mod maintenance;
+mod oidc;
 mod options;
 mod print;
 mod run;

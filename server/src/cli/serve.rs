@@ -5,14 +5,16 @@
 //! to stop a second time.
 
 use crate::app::{App, HttpSettings};
-use crate::auth::{AuthError, AuthSettings, Authenticator, Secret};
+use crate::auth::{AuthError, AuthSettings, Authenticator, IssuerSettings, OidcAlgorithm, Secret};
 use crate::blobs::BlobError;
 use crate::blobs::fs::files::SystemFiles;
 use crate::blobs::fs::{BLOCKING_THREADS, FsBlobStore};
 use crate::blobs::space::{Marks, SpaceWatch};
 use crate::clock::{Clock, Stopwatch};
+use crate::config::oidc::{Issuer, SigningAlgorithm};
 use crate::config::{Config, Loaded};
 use crate::data_dir::{DataDir, DataDirError};
+use crate::domain::ClaimNames;
 use crate::http::serve::{ServeOptions, serve};
 use crate::metadata::redb::{OpenError, RedbOptions, RedbStore};
 use crate::registry::startup::Mismatch;
@@ -128,6 +130,7 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
     let settings = AuthSettings {
         service: config.tokens.service.clone(),
         token_seconds: config.tokens.lifetime_seconds,
+        issuers: config.oidc.issuers.iter().map(issuer).collect(),
     };
     let auth = Authenticator::open(registry.clone(), settings).await?;
     if let Some(password) = auth.ensure_admin(loaded.admin_password.map(Secret::new)).await? {
@@ -207,6 +210,30 @@ pub(super) async fn open_stores(
         rehash_after: Duration::from_secs(config.limits.rehash_seconds),
     };
     Ok(Registry::new(Arc::new(metadata), Arc::new(blobs), clock, limits, Some(space)))
+}
+
+fn issuer(issuer: &Issuer) -> IssuerSettings {
+    let algorithm = |algorithm: &SigningAlgorithm| match algorithm {
+        SigningAlgorithm::Es256 => OidcAlgorithm::Es256,
+        SigningAlgorithm::Es384 => OidcAlgorithm::Es384,
+        SigningAlgorithm::Ps256 => OidcAlgorithm::Ps256,
+        SigningAlgorithm::Rs256 => OidcAlgorithm::Rs256,
+    };
+    let names = issuer.claims.clone();
+    IssuerSettings {
+        issuer: issuer.issuer.clone(),
+        audiences: issuer.audiences.clone(),
+        jwks_uri: issuer.jwks_uri.clone(),
+        algorithms: issuer.algorithms.iter().map(algorithm).collect(),
+        claims: ClaimNames {
+            repository: names.repository,
+            branch: names.branch,
+            environment: names.environment,
+            pipeline: names.pipeline,
+            commit: names.commit,
+            build: names.build,
+        },
+    }
 }
 
 fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {

@@ -104,3 +104,63 @@ fn what_would_break_the_challenge_to_clients_is_refused() {
         assert_eq!(url.as_deref(), Some(good.trim_end_matches('/')));
     }
 }
+
+const ISSUER: &str = "https://api.bitbucket.org/2.0/workspaces/acme/pipelines-config/identity/oidc";
+
+fn with_issuers(text: &str) -> Result<Config, ConfigError> {
+    let (_file, flags) = file(&format!("oidc:\n  issuers:\n{text}"));
+    load_from(&flags, variables(&[])).map(|loaded| loaded.config)
+}
+
+#[test]
+fn an_issuer_needs_its_url_and_an_audience_and_has_bitbuckets_claims() {
+    let text = format!("    - issuer: {ISSUER}\n      audiences: [https://registry.example.com]\n");
+    let config = with_issuers(&text).unwrap();
+    let issuer = &config.oidc.issuers[0];
+    assert_eq!(issuer.claims.repository, "repositoryUuid");
+    assert_eq!(issuer.claims.environment, "deploymentEnvironmentUuid");
+    assert_eq!(issuer.algorithms, [oidc::SigningAlgorithm::Rs256, oidc::SigningAlgorithm::Es256]);
+    let written = serde_yaml::to_string(&config).unwrap();
+    let (_file, flags) = file(&written);
+    assert_eq!(load_from(&flags, variables(&[])).unwrap().config, config);
+}
+
+#[test]
+fn an_issuer_that_could_be_somebody_else_is_refused() {
+    let good = |url: &str| with_issuers(&format!("    - {{issuer: '{url}', audiences: [a]}}\n"));
+    for url in ["http://127.0.0.1:8080/x", "http://[::1]:1", "http://localhost/", "https://a.b"] {
+        assert!(good(url).is_ok(), "{url}");
+    }
+    for url in [
+        "http://issuer.example.com",
+        "http://127.0.0.1.example.com",
+        "https://ann@issuer.example.com",
+        "https://issuer.example.com?x",
+        "https://issuer.example.com#x",
+        "ftp://issuer.example.com",
+        "issuer.example.com",
+        "",
+    ] {
+        let refused = good(url).unwrap_err().to_string();
+        assert!(refused.contains("oidc.issuers[0].issuer"), "{url}: {refused}");
+    }
+    for (more, word) in [
+        ("audiences: []", "audiences"),
+        ("audiences: ['']", "audiences"),
+        ("audiences: [a], jwks_uri: 'http://issuer.example.com/keys'", "jwks_uri"),
+        ("audiences: [a], jwks_uri: 'http://127.0.0.1/keys'", "jwks_uri"),
+        ("audiences: [a], algorithms: []", "algorithms"),
+        ("audiences: [a], algorithms: [HS256]", "HS256"),
+        ("audiences: [a], algorithms: [none]", "none"),
+        ("audiences: [a], claims: {repository: ''}", "claims"),
+        ("audiences: [a], claims: {repo: x}", "repo"),
+        ("audiences: [a], audience: a", "audience"),
+    ] {
+        let refused = with_issuers(&format!("    - {{issuer: '{ISSUER}', {more}}}\n"));
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(word), "{more}: {refused}");
+    }
+    let twice = format!("    - {{issuer: '{ISSUER}', audiences: [a]}}\n").repeat(2);
+    let refused = with_issuers(&twice).unwrap_err().to_string();
+    assert!(refused.contains("is there twice"), "{refused}");
+}

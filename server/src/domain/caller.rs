@@ -3,13 +3,16 @@
 //! Invariant: a credential only ever narrows. What the principal may do is looked up at every
 //! request; nothing in here is proof of a right.
 
-use super::{Name, RepositoryId, Username, WorkspaceId};
+use super::{Identity, Name, RepositoryId, Username, WorkspaceId};
+use std::sync::Arc;
 
 /// Who a request acts for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Principal {
     /// Nobody in particular.
     Anonymous,
+    /// A build that an OIDC issuer vouches for; what it may do is in bindings.
+    Oidc(Arc<Identity>),
     /// A build of a repository (pipeline token); acts as the repository with the role `write`.
     Pipeline {
         /// The repository's workspace.
@@ -27,6 +30,7 @@ impl Principal {
     pub fn key(&self) -> String {
         match self {
             Self::Anonymous => "anonymous".to_owned(),
+            Self::Oidc(build) => build.key(),
             Self::Pipeline { workspace, repository } => {
                 format!("pipeline:{workspace}:{repository}")
             }

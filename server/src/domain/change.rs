@@ -69,6 +69,13 @@ fn unescape(text: &str) -> String {
 const LONGEST: usize = 256;
 
 impl Origin {
+    /// A text as it is kept: cut, and without control characters.
+    #[must_use]
+    pub fn clean(text: &str) -> String {
+        let shown = |letter: char| if letter.is_control() { '\u{fffd}' } else { letter };
+        text.chars().map(shown).take(LONGEST).collect()
+    }
+
     /// Reads a `User-Agent`. The pipe sends
     /// `standpipe-pipe/<version> build/<n> commit/<hash> branch/<name> pipeline/<uuid>`; of any other
     /// client only the whole text is kept.

@@ -135,6 +135,7 @@ fn row(error: &RegistryError) -> Problem {
         E::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, Code::Unavailable, "no-space"),
         E::NotFound(_) => (StatusCode::NOT_FOUND, Code::NameUnknown, "not-found"),
         E::RepositoryGone => (StatusCode::CONFLICT, Code::Denied, "repository-gone"),
+        E::TagRules(_) => (StatusCode::FORBIDDEN, Code::Denied, "tag-rules"),
         E::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthorized, "unauthenticated"),
         E::Unavailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, "failed"),
         E::UploadBusy => (StatusCode::CONFLICT, Code::BlobUploadInvalid, "upload-busy"),
@@ -180,6 +181,14 @@ fn credential(error: &AuthError) -> Problem {
     match error {
         AuthError::Expired => unauthorized("token-expired").challenged(Challenge::Invalid),
         AuthError::Invalid => unauthorized("credential-invalid").challenged(Challenge::Invalid),
+        AuthError::Oidc(refusal) => match refusal.retry_after() {
+            Some(seconds) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Problem::new(status, Code::Unavailable, "issuer-unavailable", message)
+                    .with(header::RETRY_AFTER, seconds)
+            }
+            None => unauthorized("oidc-refused").challenged(Challenge::Invalid),
+        },
         AuthError::TooMany(seconds) => {
             let status = StatusCode::TOO_MANY_REQUESTS;
             Problem::new(status, Code::TooManyRequests, "too-many-attempts", message)

@@ -15,10 +15,18 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Form, Json, Router};
 use serde_json::json;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The longest form in bytes.
 const LONGEST_FORM: usize = 64 << 10;
+/// The grant that exchanges another's token for one of ours (RFC 8693 §2.1).
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// The kinds of tokens that are exchanged (RFC 8693 §3).
+const SUBJECT_TOKENS: [&str; 2] =
+    ["urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"];
+/// The kind of what comes out.
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 /// The most parameters of a request.
 const MOST_PARAMETERS: usize = 200;
 
@@ -39,6 +47,8 @@ struct Asked {
     grant_type: Option<String>,
     username: Option<String>,
     password: Option<Secret>,
+    subject_token: Option<Secret>,
+    subject_token_type: Option<String>,
 }
 
 async fn by_query(State(app): State<Arc<App>>, request: Request) -> Result<Response, OciError> {
@@ -57,17 +67,40 @@ async fn by_form(State(app): State<Arc<App>>, request: Request) -> Result<Respon
     let asked = Asked::read(pairs)?;
     // Other grants are told so (RFC 6749, 5.2); clients then come back with GET and Basic.
     match asked.grant_type.as_deref() {
-        Some("password") => {}
+        Some("password") => by_password(&app, asked, from).await,
+        Some(TOKEN_EXCHANGE) => by_exchange(&app, &asked).await,
         Some(_) => {
-            return Err(bad("unsupported-grant-type", "grant_type: only password is supported"));
+            let words = "grant_type: password and token-exchange are supported";
+            Err(bad("unsupported-grant-type", words))
         }
-        None => return Err(bad("invalid-request", "grant_type: it is missing")),
+        None => Err(bad("invalid-request", "grant_type: it is missing")),
     }
-    let (Some(username), Some(password)) = (asked.username.clone(), asked.password.clone()) else {
+}
+
+async fn by_password(
+    app: &App,
+    mut asked: Asked,
+    from: Option<IpAddr>,
+) -> Result<Response, OciError> {
+    let (Some(username), Some(password)) = (asked.username.take(), asked.password.take()) else {
         return Err(bad("invalid-request", "username, password: both are needed"));
     };
     let login = app.auth.login_with(username, password, from).await.map_err(refused)?;
-    answer(&app, &login, &asked).await
+    answer(app, &login, &asked).await
+}
+
+/// An OIDC token for one of ours (RFC 8693 §2.1).
+async fn by_exchange(app: &App, asked: &Asked) -> Result<Response, OciError> {
+    let kind = asked.subject_token_type.as_deref();
+    if !kind.is_some_and(|kind| SUBJECT_TOKENS.contains(&kind)) {
+        let words = format!("subject_token_type: it must be {}", SUBJECT_TOKENS.join(" or "));
+        return Err(bad("invalid-request", &words));
+    }
+    let Some(token) = &asked.subject_token else {
+        return Err(bad("invalid-request", "subject_token: it is missing"));
+    };
+    let login = app.auth.login_with_oidc(token).await.map_err(refused)?;
+    answer(app, &login, asked).await
 }
 
 async fn answer(app: &App, login: &Login, asked: &Asked) -> Result<Response, OciError> {
@@ -78,12 +111,12 @@ async fn answer(app: &App, login: &Login, asked: &Asked) -> Result<Response, Oci
     let wanted = scope::parse(asked.scopes.iter().map(String::as_str));
     let wanted = wanted.map_err(|error| bad("too-many-scopes", &error.to_string()))?;
     let issued = app.auth.issue(login, wanted).await?;
-    Ok(render(&issued))
+    Ok(render(&issued, asked.subject_token.is_some()))
 }
 
-fn render(issued: &Issued) -> Response {
+fn render(issued: &Issued, exchanged: bool) -> Response {
     let token = issued.token.expose();
-    let body = json!({
+    let mut body = json!({
         "token": token,
         // The same under the name that OAuth 2 gives it.
         "access_token": token,
@@ -92,6 +125,9 @@ fn render(issued: &Issued) -> Response {
         "expires_in": issued.expires_in,
         "issued_at": issued.issued_at.to_string(),
     });
+    if exchanged {
+        body["issued_token_type"] = ACCESS_TOKEN.into();
+    }
     ([(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")], Json(body))
         .into_response()
 }
@@ -109,6 +145,8 @@ impl Asked {
                 "grant_type" => asked.grant_type = Some(value),
                 "password" => asked.password = Some(Secret::new(value)),
                 "scope" => asked.scopes.push(value),
+                "subject_token" => asked.subject_token = Some(Secret::new(value)),
+                "subject_token_type" => asked.subject_token_type = Some(value),
                 "service" => asked.service = Some(value),
                 "username" => asked.username = Some(value),
                 _ => {}
@@ -121,7 +159,10 @@ impl Asked {
 /// A login that is not accepted. The challenge is Basic, because that is how one logs in here.
 fn refused(error: AuthError) -> OciError {
     match error {
-        AuthError::Expired | AuthError::Invalid => {
+        AuthError::Oidc(refusal) if refusal.retry_after().is_some() => {
+            AuthError::Oidc(refusal).into()
+        }
+        AuthError::Expired | AuthError::Invalid | AuthError::Oidc(_) => {
             let (status, code) = (StatusCode::UNAUTHORIZED, Code::Unauthorized);
             OciError::new(status, code, "credential-invalid", error.to_string())
                 .with(header::WWW_AUTHENTICATE, "Basic realm=\"Standpipe\"")

@@ -124,6 +124,51 @@ impl Body for Permission {
     const NAME: &'static str = "permission";
 }
 
+/// What builds of another system may do; the id is the key.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OidcBinding {
+    /// The workspace's id.
+    pub workspace: u64,
+    /// The repository's id.
+    pub repository: u64,
+    /// The role on it.
+    pub role: Permission,
+    /// The issuer's URL.
+    pub issuer: String,
+    /// The audience that tokens must name.
+    pub audience: String,
+    /// The source repository as the issuer calls it, without braces.
+    pub source: String,
+    /// What a build must be to log in.
+    pub when: OidcConditions,
+    /// Which tags it may move; the first rule that names a tag decides.
+    pub tag_rules: Vec<OidcTagRule>,
+}
+
+/// What a build must be; patterns as people wrote them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OidcConditions {
+    /// Branches.
+    pub branches: Vec<String>,
+    /// Deployment environments.
+    pub environments: Vec<String>,
+    /// Claims and what they may be.
+    pub claims: Vec<(String, Vec<String>)>,
+}
+
+/// Who may move which tags.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct OidcTagRule {
+    /// The tags.
+    pub tags: Vec<String>,
+    /// Which builds may move them.
+    pub when: OidcConditions,
+}
+
+impl Body for OidcBinding {
+    const NAME: &'static str = "OIDC binding";
+}
+
 /// A project.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Project {

@@ -36,6 +36,8 @@ pub struct Page {
 /// What a document is about. The key's form is the business of whoever writes the kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DocumentKind {
+    /// What builds of another system may do: the binding's id.
+    OidcBinding,
     /// A role on a repository: `<repository id>/<username>`.
     Permission,
     /// A project: `<workspace id>/<key>`.

@@ -13,11 +13,15 @@
 //!
 //! Verbs take the proofs made here ([`Readable`], [`Writable`], …), which cannot be built elsewhere.
 
+mod oidc;
+
+pub use oidc::{Bindable, Standing};
+
 use super::error::NotCreated;
 use super::{Registry, RegistryError, Result};
 use crate::domain::{
     Action, Caller, Change, CreateOnPush, Grant, Name, Origin, PackageId, Principal, Role, Slug,
-    Username, Visibility, WorkspaceId,
+    TagPermit, Username, Visibility, WorkspaceId,
 };
 use crate::metadata::documents::{self, Body as _};
 use crate::metadata::{DocumentKind, Package, Repository, Resolution, Target, Workspace};
@@ -44,6 +48,7 @@ pub struct Writable {
     pub(super) name: Name,
     pub(super) workspace: WorkspaceId,
     pub(super) target: Target,
+    pub(super) tags: TagPermit,
 }
 
 impl Writable {
@@ -60,12 +65,15 @@ impl Writable {
 #[derive(Clone, Debug)]
 pub struct Deletable {
     pub(super) package: Package,
+    pub(super) tags: TagPermit,
 }
 
 /// Proof that the caller administers a package or a repository.
 #[derive(Clone, Debug)]
 pub struct Administered<T> {
     pub(super) subject: T,
+    /// Which tags of it the caller may move.
+    pub(super) tags: TagPermit,
 }
 
 impl<T> Administered<T> {
@@ -90,6 +98,10 @@ impl InstanceAdmin {
 /// The author of a change, from who called.
 #[must_use]
 pub fn change(caller: &Caller, request_id: &str, origin: Origin) -> Change {
+    let origin = match &caller.principal {
+        Principal::Oidc(build) => build.origin(origin),
+        Principal::Anonymous | Principal::Pipeline { .. } | Principal::User(_) => origin,
+    };
     Change {
         actor: caller.principal.key(),
         credential: caller.credential.clone(),
@@ -114,7 +126,8 @@ impl Registry {
     /// The refusal.
     pub async fn deletable(&self, caller: &Caller, name: &Name) -> Result<Deletable> {
         let (package, _) = self.allowed(caller, name, Action::Delete).await?;
-        Ok(Deletable { package })
+        let tags = self.tag_permit(caller, package.repository).await?;
+        Ok(Deletable { package, tags })
     }
 
     /// Proof for pushing. A package that does not exist yet is planned if the workspace's setting
@@ -131,6 +144,7 @@ impl Registry {
                 name: name.clone(),
                 workspace: package.workspace,
                 target: Target::Existing(package.id),
+                tags: self.tag_permit(caller, package.repository).await?,
             });
         }
         if caller.is_anonymous() {
@@ -150,6 +164,7 @@ impl Registry {
                 name: name.package.clone(),
                 repository: repository.id,
             },
+            tags: self.tag_permit(caller, repository.id).await?,
         })
     }
 
@@ -219,7 +234,10 @@ impl Registry {
         }
         let name = Name { workspace: found.slug, package: package.name.clone() };
         match self.allowed(caller, &name, action).await {
-            Ok((package, _)) => Ok(Administered { subject: package }),
+            Ok((package, _)) => {
+                let tags = self.tag_permit(caller, package.repository).await?;
+                Ok(Administered { subject: package, tags })
+            }
             Err(RegistryError::NameUnknown { .. }) => Err(missing()),
             Err(error) => Err(error),
         }
@@ -253,7 +271,7 @@ impl Registry {
         match self.role(caller, &found).await? {
             None => Err(missing()),
             Some(role) if role < action.required_role() => Err(refusal(caller, action)),
-            Some(_) => Ok(Administered { subject: found }),
+            Some(_) => Ok(Administered { subject: found, tags: TagPermit::All }),
         }
     }
 
@@ -268,7 +286,7 @@ impl Registry {
     ) -> Result<Administered<Workspace>> {
         let workspace = self.visible_workspace(caller, slug).await?;
         if self.is_workspace_admin(caller, workspace.id).await? {
-            Ok(Administered { subject: workspace })
+            Ok(Administered { subject: workspace, tags: TagPermit::All })
         } else {
             Err(RegistryError::AdministratorsOnly("workspace"))
         }
@@ -339,6 +357,7 @@ impl Registry {
     ) -> Result<Option<Role>> {
         let own = match &caller.principal {
             Principal::Anonymous => None,
+            Principal::Oidc(build) => self.build_role(build, repository).await?,
             Principal::Pipeline { repository: id, .. } => {
                 (*id == repository.id).then_some(Role::Write)
             }
@@ -383,6 +402,9 @@ impl Registry {
     async fn is_member(&self, caller: &Caller, workspace: WorkspaceId) -> Result<bool> {
         if let Principal::Pipeline { workspace: own, .. } = &caller.principal {
             return Ok(*own == workspace);
+        }
+        if let Principal::Oidc(build) = &caller.principal {
+            return self.build_is_member(build, workspace).await;
         }
         if self.is_workspace_admin(caller, workspace).await? {
             return Ok(true);
@@ -447,6 +469,9 @@ impl Registry {
                 return Ok(None);
             }
             return Ok(self.metadata.repository_by_id(*repository).await?);
+        }
+        if let Principal::Oidc(build) = &caller.principal {
+            return self.build_repository(build, workspace, name).await;
         }
         // A package name's part may be longer than a slug; then no repository has it.
         if let Ok(slug) = name.package.first_part().parse()

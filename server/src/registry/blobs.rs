@@ -160,6 +160,7 @@ impl Registry {
         change: &Change,
         digest: &Digest,
     ) -> Result<()> {
+        super::tags::require_all_tags(&access.tags)?;
         let package = access.package.id;
         let delete = || self.metadata.delete_blob(change, package, digest);
         match self.deleting(delete).await {

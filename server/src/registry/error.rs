@@ -116,6 +116,9 @@ pub enum RegistryError {
         /// Why a push did not create it.
         why: NotCreated,
     },
+    /// The rules of an OIDC binding do not let this build do it; in words.
+    #[error("{0}")]
+    TagRules(String),
     /// The disk is full, or nearly.
     #[error("the registry is out of disk space")]
     NoSpace,

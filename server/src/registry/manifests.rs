@@ -4,6 +4,7 @@
 //! linked in this package in the same transaction that stores the manifest (DESIGN §5 point 4).
 
 use super::access::{Deletable, Readable, Writable};
+use super::tags::{require_all_tags, require_tag};
 use super::{Registry, RegistryError, Result};
 use crate::domain::{Algorithm, Change, Digest, ManifestView, Reference, Tag};
 use crate::metadata::{Leased, Manifest, ManifestFacts, MetadataError, NewManifest};
@@ -36,7 +37,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::ManifestInvalid`], [`RegistryError::ManifestTooLarge`],
-    /// [`RegistryError::ManifestBlobUnknown`], [`RegistryError::DigestMismatch`].
+    /// [`RegistryError::ManifestBlobUnknown`], [`RegistryError::DigestMismatch`],
+    /// [`RegistryError::TagRules`].
     pub async fn put_manifest(
         &self,
         access: &Writable,
@@ -61,6 +63,9 @@ impl Registry {
                 Algorithm::Sha256.hash(&upload.bytes)
             }
         };
+        for tag in &tags {
+            require_tag(&access.tags, tag)?;
+        }
         let most = self.limits.manifest_descriptors;
         let view = ManifestView::parse(&upload.media_type, &upload.bytes, most)?;
         let subject = view.subject.as_ref().map(|subject| subject.digest);
@@ -118,7 +123,7 @@ impl Registry {
     /// Deletes a tag, or a manifest by digest with all tags that point to it.
     ///
     /// # Errors
-    /// [`RegistryError::ManifestUnknown`].
+    /// [`RegistryError::ManifestUnknown`]; [`RegistryError::TagRules`].
     pub async fn delete_manifest(
         &self,
         access: &Deletable,
@@ -128,9 +133,11 @@ impl Registry {
         let package = access.package.id;
         let deleted = match reference {
             Reference::Tag(tag) => {
+                require_tag(&access.tags, tag)?;
                 self.deleting(|| self.metadata.delete_tag(change, package, tag)).await
             }
             Reference::Digest(digest) => {
+                require_all_tags(&access.tags)?;
                 let delete = || self.metadata.delete_manifest(change, package, digest);
                 self.deleting(delete).await.map(|_| ())
             }

@@ -6,6 +6,7 @@
 
 pub mod access;
 pub mod backup;
+pub mod bindings;
 pub mod blobs;
 pub mod catalog;
 mod checked;

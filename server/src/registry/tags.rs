@@ -2,7 +2,7 @@
 
 use super::access::{Administered, Readable};
 use super::{Registry, RegistryError, Result};
-use crate::domain::{Change, Tag};
+use crate::domain::{Change, Tag, TagPermit};
 use crate::metadata::{HistoryRow, ManifestFacts, MetadataError, Package, Page, TagNames, TagRow};
 
 /// A tag with the manifest it points to.
@@ -66,13 +66,14 @@ impl Registry {
     /// [`Action::Delete`](crate::domain::Action::Delete).
     ///
     /// # Errors
-    /// [`RegistryError::NotFound`].
+    /// [`RegistryError::NotFound`]; [`RegistryError::TagRules`].
     pub async fn delete_package_tag(
         &self,
         access: &Administered<Package>,
         change: &Change,
         tag: &Tag,
     ) -> Result<()> {
+        require_tag(&access.tags, tag)?;
         let package = access.subject.id;
         match self.deleting(|| self.metadata.delete_tag(change, package, tag)).await {
             Err(MetadataError::NotFound) => Err(RegistryError::NotFound(format!("tag {tag}"))),
@@ -91,5 +92,26 @@ impl Registry {
         limit: usize,
     ) -> Result<Vec<HistoryRow>> {
         Ok(self.metadata.history(access.subject.id, tag, limit).await?)
+    }
+}
+
+/// Whether the caller's rules let it move a tag.
+pub(super) fn require_tag(permit: &TagPermit, tag: &Tag) -> Result<()> {
+    permit.check(tag).map_err(|why| {
+        RegistryError::TagRules(format!(
+            "this build may not move the tag {tag}: {why}; use another tag, or ask an administrator of the workspace to change the rule"
+        ))
+    })
+}
+
+/// Whether the caller may do what concerns all tags at once. A digest may have tags that rules keep
+/// from this build, and gets them at any time, so there is no looking first.
+pub(super) fn require_all_tags(permit: &TagPermit) -> Result<()> {
+    match permit {
+        TagPermit::All => Ok(()),
+        TagPermit::Ruled { .. } => Err(RegistryError::TagRules(
+            "this build may delete by tag only, because its OIDC binding has tag rules and what is deleted by digest is gone for all tags; delete the tag, or log in as somebody with the role write"
+                .to_owned(),
+        )),
     }
 }

@@ -77,6 +77,9 @@ impl Registry {
         what: &Restore,
     ) -> Result<()> {
         self.require_room_for_changes()?;
+        if let Restore::Tag { tag, .. } = what {
+            super::tags::require_tag(&access.tags, tag)?;
+        }
         match self.metadata.restore(change, access.subject.id, what).await {
             Err(MetadataError::NotFound) => {
                 Err(RegistryError::NotFound("such thing to put back any more".to_owned()))

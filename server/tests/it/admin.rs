@@ -1,12 +1,12 @@
 //! `standpipe-server admin …` against a server on a loopback port.
 
-use crate::harness::World;
+use crate::harness::{Settings, World};
 use clap::Parser as _;
 use serde_json::Value;
-use standpipe_server::auth::NewToken;
+use standpipe_server::auth::{IssuerSettings, NewToken, OidcAlgorithm};
 use standpipe_server::cli::admin::{self, AdminError};
 use standpipe_server::cli::{Cli, Command};
-use standpipe_server::domain::{Caller, Change, Principal};
+use standpipe_server::domain::{Caller, Change, ClaimNames, Principal};
 
 /// A server, and the administrator's token as password.
 struct Server {
@@ -24,7 +24,14 @@ impl Drop for Server {
 
 impl Server {
     async fn start() -> Self {
-        let world = World::new().await;
+        let issuer = IssuerSettings {
+            issuer: "https://issuer.example.com".to_owned(),
+            audiences: vec!["https://registry.example.com".to_owned()],
+            jwks_uri: None,
+            algorithms: vec![OidcAlgorithm::Rs256],
+            claims: ClaimNames::default(),
+        };
+        let world = World::with(Settings { issuers: vec![issuer], ..Settings::default() }).await;
         let principal = Principal::User("admin".parse().expect("a name"));
         let admin = Caller { principal, credential: None, grants: None };
         let new = NewToken { name: "cli".to_owned(), lifetime: None };
@@ -238,4 +245,29 @@ fn neither_help_nor_debug_output_shows_a_password() {
     assert!(Cli::try_parse_from(clash).is_err(), "there is one standard input");
     let nothing = ["standpipe-server", "admin", "workspace", "set", "acme"];
     assert!(Cli::try_parse_from(nothing).is_err(), "nothing to set");
+}
+
+#[tokio::test]
+async fn builds_of_a_source_repository_are_bound_and_unbound() {
+    let server = Server::start().await;
+    let issuer = "https://issuer.example.com";
+    let bind = format!(
+        "oidc bind acme shop --issuer {issuer} --source-repository {{9b21}} --branch main \
+         --branch release/* --claim workspaceUuid={{w}} --tags latest,v*@main,release/* --tags *"
+    );
+    let said = server.run(&bind).await.expect("made");
+    assert!(said.contains("builds of 9b21 have the role write on acme/shop"), "{said}");
+    assert!(said.contains(r#"oidc: { audiences: ["https://registry.example.com"] }"#), "{said}");
+    let listed = server.run("oidc list acme shop").await.expect("listed");
+    assert!(listed.contains("main,release/*"), "{listed}");
+    assert!(listed.contains("latest,v*@main,release/* then *"), "{listed}");
+    let items = server.json("oidc list acme shop").await;
+    assert_eq!(items["items"][0]["tag_rules"][0]["branches"][1], "release/*");
+    assert_eq!(items["items"][0]["claims"]["workspaceUuid"][0], "{w}");
+    let id = items["items"][0]["id"].as_str().expect("an id").to_owned();
+    let said = server.run(&format!("oidc unbind acme shop {id}")).await.expect("ended");
+    assert_eq!(said, format!("binding {id} ended\n"));
+    let said = server.run(&bind.replace(issuer, "https://other.example.com")).await;
+    let said = said.expect_err("nobody trusts it").to_string();
+    assert!(said.contains("oidc.issuers"), "{said}");
 }

@@ -25,7 +25,7 @@ use futures_util::{StreamExt as _, stream};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use standpipe_server::app::{App, HttpSettings};
-use standpipe_server::auth::{AuthSettings, Authenticator, NewToken};
+use standpipe_server::auth::{AuthSettings, Authenticator, IssuerSettings, NewToken};
 use standpipe_server::clock::Clock;
 use standpipe_server::domain::{
     Action, Caller, Change, CreateOnPush, Principal, Role, Timestamp, Visibility, WorkspaceSettings,
@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) http: HttpSettings,
     pub(crate) create_on_push: CreateOnPush,
     pub(crate) idle_body: Duration,
+    /// Whose OIDC tokens are taken.
+    pub(crate) issuers: Vec<IssuerSettings>,
     /// What each call to the disk does first.
     pub(crate) disk: Option<Hook>,
 }
@@ -66,6 +68,7 @@ impl Default for Settings {
             http: HttpSettings { loopback: true, port: 5000, ..HttpSettings::default() },
             create_on_push: CreateOnPush::Admins,
             idle_body: Duration::from_secs(60),
+            issuers: Vec::new(),
             disk: None,
         }
     }
@@ -107,7 +110,8 @@ impl World {
         let registry = Registry::new(metadata, blobs, clock.clone(), limits, None);
         registry.check_identity().await.expect("two halves of one");
         let service = "standpipe".to_owned();
-        let accounts = AuthSettings { service, token_seconds: 300 };
+        let accounts =
+            AuthSettings { service, token_seconds: 300, issuers: settings.issuers.clone() };
         let auth = Authenticator::open(registry.clone(), accounts).await.expect("no accounts yet");
         let http = settings.http.clone();
         let (requests, stopping) = Default::default();

@@ -17,6 +17,7 @@ mod harness;
 mod layering;
 mod machine;
 mod oci;
+mod oidc;
 mod ops;
 mod panics;
 mod rows;

@@ -80,7 +80,7 @@ impl<F: OpenFile> Chunks<F> {
     /// Most blobs that are pulled were pushed or pulled a moment ago. To hand a chunk from thread to
     /// thread costs more than to copy it, so a thread is only asked if the disk is needed; the kernel
     /// reads ahead from there.
-    fn begin(&mut self) -> Next {
+    fn begin(&self) -> Next {
         if self.left == 0 {
             return Next::Over;
         }

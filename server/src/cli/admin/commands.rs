@@ -93,6 +93,9 @@ pub(super) enum Command {
     /// Pipeline tokens: what a build logs in with
     #[command(subcommand)]
     Token(Token),
+    /// Logins of builds with OIDC tokens: no stored secret
+    #[command(subcommand)]
+    Oidc(super::oidc::Oidc),
     /// Users
     #[command(subcommand)]
     User(User),

@@ -42,6 +42,7 @@ pub(super) async fn run<O: Write>(
         }
         Command::Receipts { workspace, limit } => session.receipts(&workspace, limit).await,
         Command::Token(command) => session.token(command).await,
+        Command::Oidc(command) => session.oidc(command).await,
         Command::User(command) => session.user(command, input).await,
         Command::Verify(command) => session.verify(&command).await,
         Command::Backup(command) => session.backup(&command).await,

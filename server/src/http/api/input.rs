@@ -95,6 +95,17 @@ impl Segment for TokenId {
     }
 }
 
+/// A binding's id.
+#[derive(Clone, Debug)]
+pub(super) struct BindingId(pub(super) String);
+
+impl Segment for BindingId {
+    fn read(text: &str) -> Result<Self, String> {
+        let TokenId(id) = TokenId::read(text).map_err(|_| "not the id of a binding".to_owned())?;
+        Ok(Self(id))
+    }
+}
+
 macro_rules! segments {
     ($($kind:ident),*) => {
         impl<$($kind: Segment),*> FromRequestParts<Arc<App>> for At<($($kind,)*)> {
@@ -125,7 +136,7 @@ fn next_segment<'a, T: Segment>(
 
 /// The routes' parameter names; errors name fields that live as long as the program.
 fn field(parameter: &str) -> &'static str {
-    ["workspace", "repository", "user", "package", "tag", "token"]
+    ["workspace", "repository", "user", "package", "tag", "token", "binding"]
         .into_iter()
         .find(|known| *known == parameter)
         .unwrap_or("path")

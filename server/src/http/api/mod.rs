@@ -10,6 +10,7 @@ mod collection;
 mod history;
 mod input;
 mod maintenance;
+mod oidc_bindings;
 mod output;
 mod packages;
 mod permissions;
@@ -63,6 +64,8 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(permissions::set, permissions::remove))
         .routes(routes!(pipeline_tokens::list, pipeline_tokens::create))
         .routes(routes!(pipeline_tokens::revoke))
+        .routes(routes!(oidc_bindings::list, oidc_bindings::create))
+        .routes(routes!(oidc_bindings::end))
         .routes(routes!(packages::list, packages::create))
         .routes(routes!(packages::show, packages::delete))
         .routes(routes!(tags::list))
@@ -146,7 +149,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 49, "a route was added or removed: look at the description too");
+        assert_eq!(operations, 52, "a route was added or removed: look at the description too");
         assert_references_lead_somewhere(&description, &description);
     }
 

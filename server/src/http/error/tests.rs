@@ -1,6 +1,7 @@
 //! The whole table, row by row.
 
 use super::*;
+use crate::auth::OidcRefusal;
 use crate::blobs::StreamError;
 use crate::domain::manifest::InvalidManifest;
 use crate::domain::{Action, Algorithm, Role};
@@ -43,6 +44,7 @@ fn errors() -> Vec<RegistryError> {
         unknown(NotCreated::Hidden),
         E::NoSpace,
         E::NotFound("user ann".to_owned()),
+        E::TagRules("the tag v1 is not moved".to_owned()),
         E::Unauthenticated,
         E::Unavailable("the disk is on fire".into()),
         E::UploadBusy,
@@ -90,6 +92,7 @@ fn every_error_has_its_status_code_and_kind() {
     404 NAME_UNKNOWN name-unknown
     507 UNAVAILABLE no-space
     404 NAME_UNKNOWN not-found
+    403 DENIED tag-rules
     401 UNAUTHORIZED unauthenticated challenge
     500 UNKNOWN failed
     409 BLOB_UPLOAD_INVALID upload-busy
@@ -136,6 +139,15 @@ fn refused_credentials_have_their_rows_too() {
     assert_eq!(
         row(AuthError::Invalid),
         (401, "UNAUTHORIZED", "credential-invalid", invalid, none())
+    );
+    assert_eq!(
+        row(AuthError::Oidc(OidcRefusal::Expired)),
+        (401, "UNAUTHORIZED", "oidc-refused", Some(Challenge::Invalid), none())
+    );
+    let soon = vec![(header::RETRY_AFTER, "5".to_owned())];
+    assert_eq!(
+        row(AuthError::Oidc(OidcRefusal::Unavailable(5))),
+        (503, "UNAVAILABLE", "issuer-unavailable", None, soon)
     );
     let later = vec![(header::RETRY_AFTER, "7".to_owned())];
     assert_eq!(

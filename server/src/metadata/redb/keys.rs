@@ -70,6 +70,7 @@ impl Key {
             DocumentKind::Token => 4,
             DocumentKind::User => 5,
             DocumentKind::WorkspacePermission => 6,
+            DocumentKind::OidcBinding => 7,
         })
     }
 

@@ -16,7 +16,8 @@ struct Told {
 }
 
 async fn accounts(world: &World) -> Option<Authenticator> {
-    let settings = AuthSettings { service: "standpipe".to_owned(), token_seconds: 300 };
+    let settings =
+        AuthSettings { service: "standpipe".to_owned(), token_seconds: 300, issuers: Vec::new() };
     Authenticator::open(world.registry.clone(), settings).await.ok()
 }
 

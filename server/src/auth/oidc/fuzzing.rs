@@ -1,0 +1,61 @@
+//! Doors for the fuzz targets: reading and verifying OIDC tokens with keys that are there.
+
+use super::keys::KeySet;
+use super::{Issuer, IssuerSettings, OidcAlgorithm, parse, verify};
+use crate::clock::Clock;
+use crate::domain::{ClaimNames, Timestamp};
+
+/// Whether tokens of an issuer are to be believed.
+#[derive(Debug)]
+pub struct OidcVerifier(Issuer);
+
+/// The keys of an issuer.
+#[derive(Debug)]
+pub struct OidcKeys(KeySet);
+
+impl OidcKeys {
+    /// Reads a key set.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        KeySet::parse(text).ok().map(Self)
+    }
+
+    /// How many can be used.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none can.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl OidcVerifier {
+    /// For an issuer with the claims of Bitbucket. Nothing is fetched.
+    #[must_use]
+    pub fn new(issuer: &str, audience: &str) -> Option<Self> {
+        let settings = IssuerSettings {
+            issuer: issuer.to_owned(),
+            audiences: vec![audience.to_owned()],
+            jwks_uri: None,
+            algorithms: vec![OidcAlgorithm::Rs256, OidcAlgorithm::Es256],
+            claims: ClaimNames::default(),
+        };
+        Issuer::new(settings, Clock::manual(Timestamp(0))).ok().map(Self)
+    }
+
+    /// The source repository and the end of a token that is believed.
+    #[must_use]
+    pub fn verify(&self, token: &str, keys: &OidcKeys, now: Timestamp) -> Option<(String, u64)> {
+        let parsed = parse::parse(token).ok()?;
+        // Who looks the issuer up does this.
+        if parsed.issuer() != Some(&self.0.url) {
+            return None;
+        }
+        let believed = verify::verify_with(&self.0, &parsed, now, &keys.0).ok()?;
+        Some((believed.build.source().to_owned(), believed.expires))
+    }
+}
