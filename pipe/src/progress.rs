@@ -31,11 +31,11 @@ impl Progress {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Runs `work` and logs `<doing> X of Y` while it takes long.
+    /// Runs `work` and logs `<doing> X of Y` while it takes long; without a total, `<doing> X`.
     pub(crate) async fn watch<T>(
         &self,
         doing: &str,
-        total: u64,
+        total: Option<u64>,
         work: impl Future<Output = T>,
     ) -> T {
         tokio::pin!(work);
@@ -49,7 +49,9 @@ impl Progress {
                 _ = ticks.tick() => {
                     let moved = self.moved();
                     if moved != shown {
-                        tracing::info!("{doing} {} of {}", megabytes(moved), megabytes(total));
+                        let of = total.map(|total| format!(" of {}", megabytes(total)));
+                        let of = of.unwrap_or_default();
+                        tracing::info!("{doing} {}{of}", megabytes(moved));
                         shown = moved;
                     }
                 }
@@ -69,7 +71,7 @@ mod tests {
         let progress = Progress::default();
         let counting = progress.clone();
         let result = progress
-            .watch("sent", 5, async move {
+            .watch("sent", Some(5), async move {
                 counting.add(5);
                 7
             })

@@ -126,6 +126,11 @@ pub const VARIABLES: &[Variable] = &[
         description: "Packages of the workspace that may have layers already, separated by spaces, commas or line ends, or a list. Those layers are not sent.",
     },
     Variable {
+        name: "CACHE_FROM",
+        default: DefaultValue::Constant(""),
+        description: "Images of the workspace that may have layers of this one, such as the one it is built on: NAME or NAME:TAG, separated by spaces, commas or line ends, or a list. Those layers are neither read nor sent. The tags that are pushed, latest and the tag of the branch are looked at anyway.",
+    },
+    Variable {
         name: "OUTPUT_FILE",
         default: DefaultValue::Constant(""),
         description: "File that gets the result as JSON: references, digests, layers, bytes, seconds.",
@@ -157,8 +162,8 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "CHUNK_SIZE",
-        default: DefaultValue::Constant("32M"),
-        description: "Bytes per request when an interrupted upload is resumed, 64K to 1G.",
+        default: DefaultValue::Constant("64M"),
+        description: "Most bytes of one request: a larger layer is sent in pieces, so that a break costs no more than one. 64K to 1G. Pieces are smaller on a slow line, and after a proxy refused one as too large.",
     },
     Variable {
         name: "TIMEOUT",

@@ -56,10 +56,10 @@ impl Chosen {
                     continue;
                 }
                 let file = files.blob(&layer.digest, reading)?;
-                layers.push(Blob { media_type: layer.media_type.clone().into(), file });
+                layers.push(Blob::here(layer.media_type.clone(), file));
             }
-            let media_type = part.config.media_type.clone().into();
-            configs.push(Blob { media_type, file: files.blob(&part.config.digest, reading)? });
+            let file = files.blob(&part.config.digest, reading)?;
+            configs.push(Blob::here(part.config.media_type.clone(), file));
         }
         let platforms = self.parts.iter().filter_map(|part| part.platform.as_ref());
         let platforms = platforms.map(Platform::to_string).collect();

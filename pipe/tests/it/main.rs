@@ -14,6 +14,7 @@ mod faults;
 mod harness;
 mod hostile;
 mod image;
+mod known;
 mod layout;
 mod pipe_yml;
 mod platforms;

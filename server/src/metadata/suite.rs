@@ -337,7 +337,8 @@ async fn a_target_to_create_is_created_with_the_first_upload_or_used_if_it_is_th
     let target = Target::Create { workspace, name: name.clone(), repository };
     let mut packages = Vec::new();
     for _ in 0..2 {
-        let upload = NewUpload { id: UploadId::random(), owner: "user:ann".to_owned(), declared: None };
+        let upload =
+            NewUpload { id: UploadId::random(), owner: "user:ann".to_owned(), declared: None };
         let started = on.store.start_upload(&change(), &target, upload).await.unwrap();
         packages.push(started.package);
     }

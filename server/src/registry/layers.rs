@@ -62,7 +62,9 @@ impl Registry {
                 continue;
             };
             let Ok(stored) = serde_json::from_slice::<Stored>(&manifest.bytes) else { continue };
-            queue.extend(stored.manifests.iter().filter_map(|child| child.digest.parse::<Digest>().ok()));
+            queue.extend(
+                stored.manifests.iter().filter_map(|child| child.digest.parse::<Digest>().ok()),
+            );
             let media_type = manifest.facts.media_type.as_str();
             if matches!(media_type, OCI_MANIFEST | DOCKER_MANIFEST) {
                 for layer in self.layers_of(package, &stored).await? {

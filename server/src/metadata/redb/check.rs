@@ -9,9 +9,9 @@ use super::causes::{DueRow, FanRow, ReceiptRow};
 use super::due::Item;
 use super::keys::{Key, KeyReader};
 use super::rows::{
-    BlobRow, DeclaredRow, DocumentRow, DoomedRow, HistoryValue, LinkRow, ManifestRow, NumberRow, ObjectRow,
-    PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow, WorkspaceRow,
-    WorkspaceUsageRow,
+    BlobRow, DeclaredRow, DocumentRow, DoomedRow, HistoryValue, LinkRow, ManifestRow, NumberRow,
+    ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow,
+    WorkspaceRow, WorkspaceUsageRow,
 };
 use super::{manifests, packages, tags, usage};
 use crate::domain::{Digest, PackageId, Tag, WorkspaceId};

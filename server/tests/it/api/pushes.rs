@@ -119,7 +119,8 @@ async fn begin(client: &Client, content: &str) -> String {
 }
 
 async fn open(client: &Client, content: &str) -> Value {
-    let path = format!("/workspaces/acme/uploads?package=shop&digest={}", digest(content.as_bytes()));
+    let path =
+        format!("/workspaces/acme/uploads?package=shop&digest={}", digest(content.as_bytes()));
     get(client, &path).await.expect(200).json()["items"].take()
 }
 
@@ -133,8 +134,7 @@ async fn an_upload_is_found_again_by_its_owner_and_by_nobody_else() {
     let _ = begin(&ann, "another").await;
     let range = [("content-range", "0-3")];
     let _ = ann.send(Method::PATCH, &far, &range, "a la").await.expect(202);
-    let expected =
-        json!([{"location": far, "offset": 4}, {"location": near, "offset": 0}]);
+    let expected = json!([{"location": far, "offset": 4}, {"location": near, "offset": 0}]);
     assert_eq!(open(&ann, content).await, expected);
     // Another login of the same person.
     assert_eq!(open(&world.client("ann").await, content).await, expected);
@@ -148,7 +148,8 @@ async fn an_upload_is_found_again_by_its_owner_and_by_nobody_else() {
     assert_eq!(open(&ann, content).await, json!([]));
     let wrong = [("standpipe-upload-digest", "sha256:x")];
     let path = format!("/v2/{NAME}/blobs/uploads/");
-    let _ = ann.send(Method::POST, &path, &wrong, Body::empty()).await.refused(400, "DIGEST_INVALID");
+    let _ =
+        ann.send(Method::POST, &path, &wrong, Body::empty()).await.refused(400, "DIGEST_INVALID");
 }
 
 #[tokio::test]
