@@ -12,6 +12,7 @@ mod compress;
 pub mod config;
 pub mod error;
 mod existing;
+pub mod flags;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

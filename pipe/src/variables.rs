@@ -28,6 +28,24 @@ pub enum DefaultValue {
     Step(&'static str),
 }
 
+impl Variable {
+    /// What it is called on the command line. Secrets, and what Bitbucket sets, are no flags.
+    pub fn flag(&self) -> Option<String> {
+        let is_flag = self.name != "PASSWORD" && !self.name.starts_with("BITBUCKET_");
+        is_flag.then(|| self.name.to_ascii_lowercase().replace('_', "-"))
+    }
+
+    /// Whether it is true or false.
+    pub(crate) fn is_switch(&self) -> bool {
+        matches!(self.default, DefaultValue::Constant("false") | DefaultValue::Step("false"))
+    }
+
+    /// Whether it has several elements, which may stand on lines.
+    pub(crate) fn is_list(&self) -> bool {
+        ["TAGS", "PLATFORMS", "ANNOTATIONS", "MOUNT_FROM", "CACHE_FROM"].contains(&self.name)
+    }
+}
+
 /// Every variable, in the order in which `--help` and `pipe.yml` show them.
 pub const VARIABLES: &[Variable] = &[
     Variable {
@@ -182,8 +200,12 @@ pub fn help() -> String {
     let mut text = format!(
         "standpipe-pipe {}\n\n\
          Pushes the container image that a Bitbucket Pipelines step has just built.\n\
-         It takes no arguments: everything is set by variables. An empty variable counts as not set.\n\n\
-         Usage: standpipe-pipe [--help | --version]\n\nVariables:\n",
+         Everything is set by variables; an empty one counts as not set. By hand there is a flag for\n\
+         each, which wins over the variable: --tags 1.2 --tags latest, --dry-run, --retries=9.\n\n\
+         Usage: standpipe-pipe [FLAGS] [IMAGE]\n\n\
+         \u{20} IMAGE             the same as --image-name\n\
+         \u{20} --password-stdin  reads PASSWORD from standard input\n\
+         \u{20} --help, --version\n\nVariables and flags:\n",
         env!("CARGO_PKG_VERSION")
     );
     for variable in VARIABLES {
@@ -195,7 +217,9 @@ pub fn help() -> String {
             }
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {} ({default})\n      {}", variable.name, variable.description);
+        let flag = variable.flag().map(|flag| format!("  --{flag}")).unwrap_or_default();
+        let (name, description) = (variable.name, variable.description);
+        let _ = writeln!(text, "  {name} ({default}){flag}\n      {description}");
     }
     text.push_str(
         "\nA list is passed as NAME_COUNT, NAME_0, NAME_1, …, which is what Pipelines makes of a YAML list.\n\

@@ -27,6 +27,7 @@ mod overwrites;
 mod pipelines;
 mod protocol;
 mod proxy;
+mod pushing;
 mod quickstart;
 mod roles;
 mod soak;

@@ -8,6 +8,7 @@
 pub mod clients;
 pub mod confinement;
 pub mod containerd;
+pub mod cutter;
 pub mod disk;
 pub mod dockerd;
 pub mod environment;

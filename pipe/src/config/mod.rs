@@ -114,10 +114,18 @@ pub struct LogStyle {
 }
 
 impl Config {
-    /// Reads the environment of this process. The style of the log is there even if the
-    /// configuration is not.
-    pub fn from_process() -> (LogStyle, Result<Self, Error>) {
-        Self::from_variables(Environment::variables())
+    /// Reads the environment of this process; what was `given` otherwise wins over it. The style of
+    /// the log is there even if the configuration is not.
+    pub fn from_process(given: Vec<(String, String)>) -> (LogStyle, Result<Self, Error>) {
+        let mut variables = Environment::variables();
+        // A list in the environment goes under another name, and would be added.
+        let replaced = |name: &str| {
+            let list = name.strip_suffix("_COUNT").unwrap_or(name);
+            given.iter().any(|(given, _)| given == list)
+        };
+        variables.retain(|(name, _)| !replaced(name));
+        variables.extend(given);
+        Self::from_variables(variables)
     }
 
     /// Reads the given variables; those that are empty or unknown are ignored.
