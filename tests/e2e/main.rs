@@ -14,6 +14,7 @@ mod concurrency;
 mod containers;
 mod cost;
 mod crash;
+mod cut_lines;
 mod damaged;
 mod examples;
 mod full_disk;

@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::payload::Random;
+
 /// A line; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Cutter {
@@ -24,6 +26,10 @@ struct State {
     sent: AtomicU64,
     /// Bytes after which nothing goes through.
     most: AtomicU64,
+    /// The seed by which connections are cut; 0 for none.
+    nasty: AtomicU64,
+    /// Connections so far.
+    number: AtomicU64,
     cut: watch::Sender<bool>,
 }
 
@@ -36,8 +42,13 @@ impl Cutter {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (cut, _) = watch::channel(false);
-        let state =
-            Arc::new(State { sent: AtomicU64::new(0), most: AtomicU64::new(u64::MAX), cut });
+        let state = Arc::new(State {
+            sent: AtomicU64::new(0),
+            most: AtomicU64::new(u64::MAX),
+            nasty: AtomicU64::new(0),
+            number: AtomicU64::new(0),
+            cut,
+        });
         let (lead, end) = watch::channel(None);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&state), end));
         (Self { address, state, accepting }, Lead(lead))
@@ -60,8 +71,14 @@ impl Cutter {
         self.state.most.store(self.sent() + bytes, Ordering::SeqCst);
     }
 
+    /// From now on most connections are cut after some bytes, in one direction or the other.
+    pub fn cut_at_random(&self, seed: u64) {
+        self.state.nasty.store(seed.max(1), Ordering::SeqCst);
+    }
+
     /// Mends the line.
     pub fn mend(&self) {
+        self.state.nasty.store(0, Ordering::SeqCst);
         self.state.most.store(u64::MAX, Ordering::SeqCst);
         self.state.cut.send_replace(false);
     }
@@ -81,6 +98,22 @@ impl Lead {
     /// Lays the line to a server at `HOST:PORT`.
     pub fn to(&self, authority: &str) {
         self.0.send_replace(Some(authority.to_owned()));
+    }
+}
+
+impl State {
+    /// How many bytes the next connection carries to the client and to the server.
+    fn next_limits(&self) -> (u64, u64) {
+        let seed = self.nasty.load(Ordering::SeqCst);
+        let number = self.number.fetch_add(1, Ordering::SeqCst);
+        let mut random = Random::new(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        if seed == 0 || random.chance(40) {
+            return (u64::MAX, u64::MAX);
+        }
+        match random.chance(30) {
+            true => (random.between(0, 900), u64::MAX),
+            false => (u64::MAX, random.between(100, 500_000)),
+        }
     }
 }
 
@@ -107,7 +140,12 @@ async fn join(client: TcpStream, target: &str, state: &State) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let back = tokio::io::copy(&mut from_server, &mut to_client);
+    let (most_back, most_forth) = state.next_limits();
+    let back = async {
+        let _ = tokio::io::copy(&mut (&mut from_server).take(most_back), &mut to_client).await;
+        let _ = to_client.shutdown().await;
+    };
+    let mut gone = 0;
     let forth = async {
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -115,6 +153,10 @@ async fn join(client: TcpStream, target: &str, state: &State) {
                 Ok(0) | Err(_) => break,
                 Ok(count) => count,
             };
+            gone += count as u64;
+            if gone > most_forth {
+                break;
+            }
             let before = state.sent.fetch_add(count as u64, Ordering::SeqCst);
             if before + count as u64 > state.most.load(Ordering::SeqCst) {
                 state.cut.send_replace(true);
@@ -126,5 +168,9 @@ async fn join(client: TcpStream, target: &str, state: &State) {
         }
         let _ = to_server.shutdown().await;
     };
-    let _ = tokio::join!(back, forth);
+    // A line that is cut is cut both ways.
+    tokio::select! {
+        () = back => {}
+        () = forth => {}
+    }
 }

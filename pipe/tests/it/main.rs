@@ -19,6 +19,7 @@ mod layout;
 mod pipe_yml;
 mod platforms;
 mod push;
+mod random;
 mod readme;
 mod registry;
 mod resume;

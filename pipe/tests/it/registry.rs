@@ -144,6 +144,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         let location = format!("{target}{}", seen.path);
         return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response();
     }
+    if let Some(error) = passing_error(&shared, &faults) {
+        return error;
+    }
     if seen.path == "/token" {
         return token(&shared, &seen, &faults);
     }
@@ -174,6 +177,22 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         }
         _ => error(404, "UNSUPPORTED"),
     }
+}
+
+/// An error as overloaded registries and the proxies before them give.
+fn passing_error(shared: &Shared, faults: &Faults) -> Option<Response> {
+    let (seed, one_in) = faults.flaky?;
+    let number = shared.content.lock().unwrap().seen.len() as u64;
+    let dice = (number ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    if dice % one_in != 0 {
+        return None;
+    }
+    let status = [500, 502, 503, 429][(dice / one_in % 4) as usize];
+    let mut answer = error(status, "UNKNOWN");
+    if status >= 429 {
+        answer.headers_mut().insert(header::RETRY_AFTER, "0".parse().unwrap());
+    }
+    Some(answer)
 }
 
 impl Seen {
