@@ -93,7 +93,7 @@ async fn a_push_that_was_cut_goes_on_in_a_new_run_with_a_new_token() {
         assert!(line.sent() - before >= size * percent / 100);
         line.mend();
         let again = run("5").await;
-        again.digest();
+        let _ = again.digest();
         assert!(again.finished.stderr.contains("an earlier run has sent"), "{}", again.finished);
         let sent = line.sent() - before;
         // What is not the layer: tokens, manifests, the heads of requests.

@@ -11,6 +11,7 @@ mod daemon;
 mod damage;
 mod failures;
 mod faults;
+mod golden;
 mod harness;
 mod hostile;
 mod image;

@@ -184,7 +184,7 @@ fn passing_error(shared: &Shared, faults: &Faults) -> Option<Response> {
     let (seed, one_in) = faults.flaky?;
     let number = shared.content.lock().unwrap().seen.len() as u64;
     let dice = (number ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
-    if dice % one_in != 0 {
+    if !dice.is_multiple_of(one_in) {
         return None;
     }
     let status = [500, 502, 503, 429][(dice / one_in % 4) as usize];
