@@ -159,17 +159,21 @@ impl Direct<'_> {
                     image.spooled = 0;
                 }
                 image.known = Arc::new(known);
+            } else if let Some((digest, platform)) = image.stored() {
+                image.whole = recall::stored(self.registry, self.config, &digest, platform).await;
             }
         }
         let tags = report.references.len();
         let result = self.once(&selected, report).await;
         if result.is_err()
             && self.registry.has_lost_something()
-            && selected.iter().any(|image| !image.known.is_empty())
+            && selected.iter().any(|image| !image.known.is_empty() || image.whole.is_some())
         {
             // It was collected between the question and the manifest, or the registry was wrong.
             tracing::warn!("the registry does not have what it named before: sending everything");
-            selected.iter_mut().for_each(|image| image.known = Arc::default());
+            for image in &mut selected {
+                (image.known, image.whole) = (Arc::default(), None);
+            }
             report.references.truncate(tags);
             return self.once(&selected, report).await;
         }
@@ -213,10 +217,17 @@ async fn read_all(
     spool: &Arc<Spool>,
     ready: Option<UnboundedSender<Blob>>,
 ) -> Result<Vec<(Image, Vec<Tag>)>, Error> {
-    spool.expect(selected.iter().fold(0, |sum, image| sum.saturating_add(image.spooled)))?;
+    let to_read = selected.iter().filter(|image| image.whole.is_none());
+    spool.expect(to_read.fold(0, |sum, image| sum.saturating_add(image.spooled)))?;
     let mut images = Vec::new();
     for one in selected {
-        let mut image = read(source, one, config, spool, ready.clone()).await?;
+        let mut image = match &one.whole {
+            Some(whole) => {
+                tracing::info!("image {}: nothing had to be read", one.name);
+                whole.clone()
+            }
+            None => read(source, one, config, spool, ready.clone()).await?,
+        };
         annotate(&mut image, config)?;
         images.push((image, one.tags.clone()));
     }

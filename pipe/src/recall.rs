@@ -16,7 +16,7 @@ use serde::Deserialize;
 use crate::client::{KnownLayer, Registry};
 use crate::config::{Config, Platform, Tag};
 use crate::error::Error;
-use crate::image::{Blob, Digest, IMAGE_CONFIG, Place};
+use crate::image::{Blob, Digest, IMAGE_CONFIG, Image, Place, There};
 use crate::known::{Known, Wanted, fitting};
 use crate::spool::Spool;
 
@@ -39,6 +39,59 @@ pub(crate) async fn recall(
         tracing::info!("the registry has {there} of {all} layers already");
     }
     Ok(known)
+}
+
+/// An image that a daemon keeps under the digest of its manifest or index, if the target package has
+/// all of it. What is chosen from it, or read out of it, needs it here.
+pub(crate) async fn stored(
+    registry: &Registry,
+    config: &Config,
+    digest: &Digest,
+    platform: String,
+) -> Option<Image> {
+    if !config.platforms.is_empty() || config.options.provenance {
+        return None;
+    }
+    let own = config.repository();
+    let read = async |digest: &Digest| {
+        let manifest = registry.read_manifest(&own, digest.as_str()).await.ok()??;
+        let document: Document = serde_json::from_slice(&manifest.bytes).ok()?;
+        Some((manifest, document))
+    };
+    let (manifest, top) = read(digest).await?;
+    let (mut children, mut parts) = (Vec::new(), Vec::new());
+    let mut platforms = vec![platform];
+    if top.manifests.is_empty() {
+        parts.push(top);
+    } else {
+        platforms = top.manifests.iter().filter_map(Child::shown).collect();
+        for child in top.manifests.iter().take(MOST_CHILDREN + 1) {
+            let (child, document) = read(&Digest::parse(&child.digest)?).await?;
+            children.push(child);
+            parts.push(document);
+        }
+        if children.len() > MOST_CHILDREN {
+            return None;
+        }
+    }
+    // An artifact may have no layers; an index in an index has no configuration, and is read here.
+    let (mut layers, mut configs) = (Vec::new(), Vec::new());
+    for part in parts {
+        configs.push(part.config?.there()?);
+        let own = part.layers.into_iter().filter(|layer| !layer.is_foreign());
+        layers.extend(own.map(Described::there).collect::<Option<Vec<Blob>>>()?);
+    }
+    let mut asked: Vec<&Digest> = layers.iter().chain(&configs).map(|blob| &blob.digest).collect();
+    asked.sort();
+    asked.dedup();
+    let looks = asked.into_iter().map(|digest| registry.take_over(digest, None));
+    let mut looks = stream::iter(looks).buffer_unordered(config.transfer.parallel);
+    while let Some(found) = looks.next().await {
+        found.ok()??;
+    }
+    drop(looks);
+    let id = children.is_empty().then(|| configs[0].digest.clone());
+    Some(Image { layers, configs, children, manifest, id, platforms })
 }
 
 /// The repositories that [`recall`] may read, besides the target.
@@ -239,7 +292,7 @@ impl<'a> Search<'a> {
                 .map_err(|error| Error::local("write a configuration to the spool", &error))?;
             return Ok(Some(Blob::here(IMAGE_CONFIG, file)));
         }
-        let place = Place::There(crate::image::There::Exists);
+        let place = Place::There(There::Exists);
         let (media_type, digest) = (IMAGE_CONFIG.into(), digest.clone());
         Ok(Some(Blob { media_type, digest, size, raw: None, place }))
     }
@@ -264,6 +317,20 @@ struct Described {
     size: u64,
 }
 
+impl Described {
+    /// The blob, which is to be confirmed.
+    fn there(self) -> Option<Blob> {
+        let (digest, place) = (Digest::parse(&self.digest)?, Place::There(There::Exists));
+        let (media_type, size) = (self.media_type.into(), self.size);
+        Some(Blob { media_type, digest, size, raw: None, place })
+    }
+
+    /// Whether it may not be handed on, and so need not be there.
+    fn is_foreign(&self) -> bool {
+        self.media_type.contains(".nondistributable.") || self.media_type.contains(".foreign.")
+    }
+}
+
 #[derive(Debug, Deserialize)]
 struct Child {
     digest: String,
@@ -277,6 +344,15 @@ struct ChildPlatform {
     #[serde(default)]
     architecture: String,
     variant: Option<String>,
+}
+
+impl Child {
+    /// What it runs on, as it is told; attestations run on nothing.
+    fn shown(&self) -> Option<String> {
+        let ChildPlatform { os, architecture, variant } = self.platform.as_ref()?;
+        let platform = Platform::new(os, architecture, variant.as_deref());
+        (os != "unknown").then(|| platform.to_string())
+    }
 }
 
 impl Document {
@@ -309,5 +385,7 @@ fn diff_ids(config: &[u8]) -> Option<Vec<Digest>> {
 
 /// Manifests that are looked at for one image; each may cost an index and a configuration besides.
 const MOST_MANIFESTS: usize = 8;
+/// Of an index; each is read.
+const MOST_CHILDREN: usize = 32;
 /// Of the names under which a daemon has seen an image.
 const MOST_SEEN: usize = 4;

@@ -66,6 +66,8 @@ pub(crate) struct Selected {
     pub(crate) tags: Vec<Tag>,
     /// What the registry has of it.
     pub(crate) known: Arc<Known>,
+    /// All of it, if the registry has that and it need not be read.
+    pub(crate) whole: Option<Image>,
     what: What,
 }
 
@@ -82,6 +84,17 @@ impl Selected {
                 seen_as: local.seen_as.clone(),
             }),
             What::Found(found) => found.wanted(),
+        }
+    }
+
+    /// The digest of its manifest or index, and what it runs on, where the daemon keeps those as they
+    /// are.
+    pub(crate) fn stored(&self) -> Option<(Digest, String)> {
+        match &self.what {
+            What::Local(local) if local.is_stored => {
+                Some((Digest::parse(&local.id)?, local.platform.to_string()))
+            }
+            _ => None,
         }
     }
 }
@@ -321,7 +334,7 @@ fn local(name: String, image: Inspected, tags: Vec<Tag>) -> Selected {
     let seen_as = seen_as.collect();
     let what = What::Local(Local { id: image.id, platform, diff_ids, is_stored, seen_as });
     let known = Arc::default();
-    Selected { name, size: image.size, spooled: image.size, tags, known, what }
+    Selected { name, size: image.size, spooled: image.size, tags, known, whole: None, what }
 }
 
 async fn found(
@@ -346,7 +359,7 @@ async fn found(
     let (found, (size, spooled)) = result.map_err(|fault| fault.about(&about))?;
     tracing::info!("{about} ({}) goes out as {}", megabytes(size), list(&tags));
     let (known, what) = (Arc::default(), What::Found(Arc::new(found)));
-    Ok(Selected { name, size, spooled, tags, known, what })
+    Ok(Selected { name, size, spooled, tags, known, whole: None, what })
 }
 
 fn list(tags: &[Tag]) -> String {

@@ -55,7 +55,7 @@ fn assert_whole(registry: &Registry, tag: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unchanged_image_is_not_exported_and_costs_a_look_at_each_layer_and_six_requests() {
-    for layout in [Layout::Legacy, Layout::Oci] {
+    for layout in [Layout::Legacy, Layout::Oci, Layout::Containerd] {
         for login in [Login::Nobody, Login::Basic, Login::Bearer] {
             let registry = Registry::start(login).await;
             let image = image(layout, b"top");
