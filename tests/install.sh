@@ -14,7 +14,7 @@ needed=(
     buildah:buildah busybox:busybox-static caddy:caddy cc:gcc containerd:containerd ctr:containerd
     dnsmasq:dnsmasq-base docker:docker.io docker-compose:docker-compose dockerd:docker.io
     faketime:faketime ip:iproute2 nginx:nginx openssl:openssl podman:podman python3:python3
-    skopeo:skopeo systemd-analyze:systemd umoci:umoci
+    docker-registry:docker-registry skopeo:skopeo systemd-analyze:systemd umoci:umoci
 )
 
 missing_programs=()

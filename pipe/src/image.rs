@@ -85,11 +85,50 @@ impl Hashing {
     }
 }
 
-/// A layer or a configuration, ready to be sent.
+/// A layer or a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Blob {
     pub(crate) media_type: Cow<'static, str>,
-    pub(crate) file: SpoolFile,
+    pub(crate) digest: Digest,
+    /// In bytes.
+    pub(crate) size: u64,
+    /// Bytes of the raw layer, where it was compressed here.
+    pub(crate) raw: Option<u64>,
+    pub(crate) place: Place,
+}
+
+/// Where the content of a blob is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On disk, ready to be sent.
+    Here(SpoolFile),
+    /// In the registry, which was asked; it was not read here.
+    There(There),
+}
+
+/// How a blob that is not sent came to be in the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum There {
+    /// It was there.
+    Exists,
+    /// The registry took it over from this repository.
+    Mounted(String),
+}
+
+impl Blob {
+    /// One whose content is on disk.
+    pub(crate) fn here(media_type: impl Into<Cow<'static, str>>, file: SpoolFile) -> Self {
+        let (digest, size) = (file.digest.clone(), file.size);
+        Self { media_type: media_type.into(), digest, size, raw: None, place: Place::Here(file) }
+    }
+
+    /// Its content, if that is on disk.
+    pub(crate) fn file(&self) -> Option<&SpoolFile> {
+        match &self.place {
+            Place::Here(file) => Some(file),
+            Place::There(_) => None,
+        }
+    }
 }
 
 /// A manifest: its exact bytes and what they hash to.
@@ -156,7 +195,7 @@ impl Image {
         manifest: Manifest,
         platform: Option<String>,
     ) -> Self {
-        let id = Some(config.file.digest.clone());
+        let id = Some(config.digest.clone());
         let platforms = platform.into_iter().collect();
         Self { layers, configs: vec![config], children: Vec::new(), manifest, id, platforms }
     }
@@ -179,7 +218,7 @@ impl Image {
         let [config] = self.configs.as_slice() else {
             return None;
         };
-        let bytes = config.file.read(LARGEST_CONFIG).ok()?;
+        let bytes = config.file()?.read(LARGEST_CONFIG).ok()?;
         serde_json::from_slice::<Created>(&bytes).ok()?.created
     }
 }
@@ -213,8 +252,7 @@ struct Descriptor<'a> {
 
 impl<'a> Descriptor<'a> {
     fn of(blob: &'a Blob) -> Self {
-        let SpoolFile { digest, size, .. } = &blob.file;
-        Self { media_type: &blob.media_type, digest, size: *size }
+        Self { media_type: &blob.media_type, digest: &blob.digest, size: blob.size }
     }
 }
 
@@ -235,7 +273,7 @@ mod tests {
     fn blob(media_type: &'static str, content: &[u8]) -> Blob {
         let size = content.len() as u64;
         let file = SpoolFile { path: "none".into(), offset: 0, digest: Digest::of(content), size };
-        Blob { media_type: media_type.into(), file }
+        Blob::here(media_type, file)
     }
 
     #[test]

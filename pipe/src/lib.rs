@@ -12,14 +12,17 @@ mod compress;
 pub mod config;
 pub mod error;
 mod existing;
+pub mod flags;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod image;
+mod known;
 pub mod output;
 mod plan;
 mod progress;
 mod push;
+mod recall;
 mod report;
 pub mod secret;
 mod source;
@@ -30,6 +33,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};
@@ -38,10 +42,10 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use self::report::{Outcome, PushedBlob, PushedTag, Report};
 
 use self::client::Registry;
-use self::config::{Config, Mode, Tag};
+use self::config::{Config, IfTagExists, Mode, Tag};
 use self::error::{Error, Failure};
 use self::existing::Existing;
-use self::image::Image;
+use self::image::{Blob, Image};
 use self::output::{Output, megabytes};
 use self::plan::Plan;
 use self::progress::Progress;
@@ -106,7 +110,9 @@ async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Re
     let source = Source::open(config, spool).await?;
     let mut selected = source.select(config, spool).await?;
     // Before the image is read: a login that fails should fail at once.
-    let registry = Registry::connect(config, output.mask()).await?;
+    let wanted: Vec<_> = selected.iter().filter_map(Selected::wanted).collect();
+    let sources = recall::sources(config, wanted.iter());
+    let registry = Registry::connect(config, &sources, output.mask()).await?;
     let tags = selected.iter().flat_map(|image| &image.tags);
     let existing = Existing::look(config, &registry, tags).await?;
     let name = registry.name();
@@ -121,55 +127,109 @@ async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Re
             report.references.extend(source.push(image, config, &registry, &existing).await?);
         }
     } else if !selected.is_empty() {
-        let images = read_all(&source, selected, config, spool).await?;
-        send(&images, config, &registry, &existing, &mut report).await?;
+        let push =
+            Direct { source: &source, config, registry: &registry, existing: &existing, spool };
+        push.images(selected, &mut report).await?;
+        if let Some(savings) = report.savings(started.elapsed()) {
+            tracing::info!("{savings}");
+        }
     }
     report.seconds = started.elapsed().as_secs();
     report.retries = registry.retries();
     Ok(report)
 }
 
-/// Sends what is there, or says what would be sent.
-async fn send(
-    images: &[(Image, Vec<Tag>)],
-    config: &Config,
-    registry: &Registry,
-    existing: &Existing,
-    report: &mut Report,
-) -> Result<(), Error> {
-    for (image, tags) in images {
-        for tag in tags {
-            let outcome = existing.judge(config, tag, &image.manifest.digest)?;
-            let digest = image.manifest.digest.as_str();
-            report.references.push(PushedTag {
-                image_id: image.id.clone(),
-                platform: image.platform(),
-                ..existing::pushed(&report.name, tag, digest, outcome)
-            });
+/// A push by ourselves.
+#[derive(Debug, Clone, Copy)]
+struct Direct<'a> {
+    source: &'a Source,
+    config: &'a Config,
+    registry: &'a Registry,
+    existing: &'a Existing,
+    spool: &'a Arc<Spool>,
+}
+
+impl Direct<'_> {
+    async fn images(self, mut selected: Vec<Selected>, report: &mut Report) -> Result<(), Error> {
+        for image in &mut selected {
+            if let Some(wanted) = image.wanted() {
+                let Self { registry, config, spool, .. } = self;
+                let known = recall::recall(registry, config, &wanted, &image.tags, spool).await?;
+                if known.count(&wanted.diff_ids) == wanted.diff_ids.len() {
+                    image.spooled = 0;
+                }
+                image.known = Arc::new(known);
+            } else if let Some((digest, platform)) = image.stored() {
+                image.whole = recall::stored(self.registry, self.config, &digest, platform).await;
+            }
         }
+        let tags = report.references.len();
+        let result = self.once(&selected, report).await;
+        if result.is_err()
+            && self.registry.has_lost_something()
+            && selected.iter().any(|image| !image.known.is_empty() || image.whole.is_some())
+        {
+            // It was collected between the question and the manifest, or the registry was wrong.
+            tracing::warn!("the registry does not have what it named before: sending everything");
+            for image in &mut selected {
+                (image.known, image.whole) = (Arc::default(), None);
+            }
+            report.references.truncate(tags);
+            return self.once(&selected, report).await;
+        }
+        result
     }
-    let plan = Plan::new(images);
-    let parallel = config.transfer.parallel;
-    let pushed = match config.options.dry_run {
-        true => push::rehearse(&plan, registry, parallel).await?,
-        false => push::run(&plan, registry, parallel).await?,
-    };
-    (report.blobs, report.bytes) = (pushed.blobs, pushed.bytes);
-    Ok(())
+
+    async fn once(self, selected: &[Selected], report: &mut Report) -> Result<(), Error> {
+        let Self { source, config, registry, existing, spool } = self;
+        let parallel = config.transfer.parallel;
+        // What may turn out not to be wanted is not sent before that is known.
+        let may_send = !config.options.dry_run && config.options.if_tag_exists != IfTagExists::Fail;
+        let (ready, arriving) = mpsc::unbounded_channel();
+        let reading = read_all(source, selected, config, spool, may_send.then_some(ready));
+        let sending = push::as_they_come(arriving, registry, parallel);
+        let (images, early) = tokio::try_join!(reading, sending)?;
+        for (image, tags) in &images {
+            for tag in tags {
+                let outcome = existing.judge(config, tag, &image.manifest.digest)?;
+                let digest = image.manifest.digest.as_str();
+                report.references.push(PushedTag {
+                    image_id: image.id.clone(),
+                    platform: image.platform(),
+                    ..existing::pushed(&report.name, tag, digest, outcome)
+                });
+            }
+        }
+        let plan = Plan::new(&images);
+        let done = match config.options.dry_run {
+            true => push::rehearse(&plan, registry, parallel).await?,
+            false => push::run(&plan, registry, parallel, early).await?,
+        };
+        report.add(done);
+        Ok(())
+    }
 }
 
 async fn read_all(
     source: &Source,
-    selected: Vec<Selected>,
+    selected: &[Selected],
     config: &Config,
     spool: &Arc<Spool>,
+    ready: Option<UnboundedSender<Blob>>,
 ) -> Result<Vec<(Image, Vec<Tag>)>, Error> {
-    spool.expect(selected.iter().fold(0, |sum, image| sum.saturating_add(image.spooled)))?;
+    let to_read = selected.iter().filter(|image| image.whole.is_none());
+    spool.expect(to_read.fold(0, |sum, image| sum.saturating_add(image.spooled)))?;
     let mut images = Vec::new();
     for one in selected {
-        let mut image = read(source, &one, config, spool).await?;
+        let mut image = match &one.whole {
+            Some(whole) => {
+                tracing::info!("image {}: nothing had to be read", one.name);
+                whole.clone()
+            }
+            None => read(source, one, config, spool, ready.clone()).await?,
+        };
         annotate(&mut image, config)?;
-        images.push((image, one.tags));
+        images.push((image, one.tags.clone()));
     }
     Ok(images)
 }
@@ -196,13 +256,18 @@ async fn read(
     selected: &Selected,
     config: &Config,
     spool: &Arc<Spool>,
+    ready: Option<UnboundedSender<Blob>>,
 ) -> Result<Image, Error> {
     let progress = Progress::default();
     tracing::info!("reading image {} from {}", selected.name, source.label());
-    let reading = source.read(selected, config, spool, &progress);
-    let image = progress.watch("read", selected.size, reading).await?;
-    let packed = image.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.file.size));
-    tracing::info!("image {} read: {} compressed", selected.name, megabytes(packed));
+    let reading = source.read(selected, config, spool, &progress, ready);
+    let image = progress.watch("read", Some(selected.size), reading).await?;
+    let files = image.layers.iter().filter_map(Blob::file);
+    let packed = files.fold(0_u64, |sum, file| sum.saturating_add(file.size));
+    match progress.moved() {
+        0 => tracing::info!("image {}: nothing had to be read", selected.name),
+        _ => tracing::info!("image {} read: {} compressed", selected.name, megabytes(packed)),
+    }
     if image.platforms.len() > 1 {
         tracing::info!("platforms: {}", image.platforms.join(", "));
     }

@@ -2,18 +2,20 @@
 
 use std::process::ExitCode;
 
-use clap::Command;
 use standpipe_pipe::config::Config;
 use standpipe_pipe::output::{Log, Output};
 use standpipe_pipe::secret::Mask;
-use standpipe_pipe::{conclude, variables};
+use standpipe_pipe::{conclude, flags};
 
 fn main() -> ExitCode {
     // Fails only if a provider is installed already, and this is the first statement.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let command = Command::new("standpipe-pipe").version(env!("CARGO_PKG_VERSION"));
-    command.override_help(variables::help()).get_matches();
-    let (style, config) = Config::from_process();
+    let given = match flags::read(std::env::args_os(), &mut std::io::stdin()) {
+        Ok(given) => given,
+        // Writes help or what is wrong, and ends with 0 or 2.
+        Err(error) => error.exit(),
+    };
+    let (style, config) = Config::from_process(given);
     let mask = Mask::default();
     // Fails only if there is a log already, and there is none.
     let _ = tracing::subscriber::set_global_default(Log::stderr(style, mask.clone()));

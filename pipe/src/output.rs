@@ -3,11 +3,14 @@
 //! The look is that of Bitbucket's own pipes. Modules log through `tracing`; [`Log`] turns the
 //! events of this crate into lines and drops those of libraries, which may hold addresses with
 //! secrets in them. Standard output carries the references and the last line, nothing else.
-//! Invariant: every line goes through the [`Mask`]; no carriage return is ever written.
+//! On a terminal the bars of `progress` stand below the lines, and are never part of one.
+//! Invariant: every line goes through the [`Mask`]; no carriage return is ever written but to a
+//! terminal.
 //! Must not know: what a push is.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
@@ -15,6 +18,7 @@ use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::config::LogStyle;
+use crate::progress::BAR;
 use crate::secret::Mask;
 
 /// The results of a run, written to standard output.
@@ -67,15 +71,28 @@ impl fmt::Debug for Output {
 
 /// The log: events of this crate as lines `INFO: …` on a writer.
 pub struct Log {
-    out: Mutex<Box<dyn Write + Send>>,
+    out: Mutex<Screen>,
     style: LogStyle,
     mask: Mask,
+    terminal: bool,
+}
+
+/// What is written to, and the bars that stand there, by what they are about.
+struct Screen {
+    out: Box<dyn Write + Send>,
+    bars: BTreeMap<String, String>,
 }
 
 impl Log {
     /// A log on standard error.
     pub fn stderr(style: LogStyle, mask: Mask) -> Self {
-        Self { out: Mutex::new(Box::new(io::stderr())), style, mask }
+        let terminal = io::stderr().is_terminal();
+        Self::new(Box::new(io::stderr()), style, mask, terminal)
+    }
+
+    fn new(out: Box<dyn Write + Send>, style: LogStyle, mask: Mask, terminal: bool) -> Self {
+        let out = Mutex::new(Screen { out, bars: BTreeMap::new() });
+        Self { out, style, mask, terminal }
     }
 }
 
@@ -90,6 +107,7 @@ impl Subscriber for Log {
         let most = if self.style.debug { Level::DEBUG } else { Level::INFO };
         metadata.is_event()
             && *metadata.level() <= most
+            && (self.terminal || metadata.target() != BAR)
             && metadata.target().split("::").next() == Some(env!("CARGO_CRATE_NAME"))
     }
 
@@ -100,13 +118,16 @@ impl Subscriber for Log {
             Level::INFO => ("INFO", BLUE),
             _ => ("DEBUG", WHITE),
         };
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        if event.metadata().target() == BAR {
+            return out.change_bar(event);
+        }
         let mut text = Text::default();
         event.record(&mut text);
         let message = self.mask.apply(&text.0).replace('\r', "");
         let line = paint(self.style, colour, &format!("{label}: {message}"));
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         // There is nowhere to report that the log itself cannot be written.
-        let _ = writeln!(out, "{line}");
+        let _ = out.line(&line);
     }
 
     // Spans are not used: a line of a build log has to be readable alone.
@@ -121,6 +142,54 @@ impl Subscriber for Log {
     fn enter(&self, _: &span::Id) {}
 
     fn exit(&self, _: &span::Id) {}
+}
+
+impl Screen {
+    fn line(&mut self, line: &str) -> io::Result<()> {
+        if self.bars.is_empty() {
+            return writeln!(self.out, "{line}");
+        }
+        writeln!(self.out, "{CLEAR}{line}")?;
+        self.draw()
+    }
+
+    fn change_bar(&mut self, event: &Event<'_>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let gone = fields.bar.is_empty();
+        let changed = match gone {
+            true => self.bars.remove(&fields.doing).is_some(),
+            false => self.bars.insert(fields.doing, fields.bar).is_none_or(|_| true),
+        };
+        if changed {
+            let _ = self.draw();
+        }
+    }
+
+    fn draw(&mut self) -> io::Result<()> {
+        let bars = self.bars.iter().map(|(doing, bar)| format!("{doing} {bar}"));
+        write!(self.out, "{CLEAR}{}", bars.collect::<Vec<_>>().join("  "))?;
+        self.out.flush()
+    }
+}
+
+/// The fields of a bar.
+#[derive(Default)]
+struct Fields {
+    doing: String,
+    bar: String,
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "doing" => value.clone_into(&mut self.doing),
+            "bar" => value.clone_into(&mut self.bar),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
 /// The message of an event, followed by its fields.
@@ -154,6 +223,8 @@ fn paint(style: LogStyle, colour: &str, text: &str) -> String {
     if style.plain { text.to_owned() } else { format!("{colour}{text}{RESET}") }
 }
 
+/// To the beginning of the line, and away with what stands there.
+const CLEAR: &str = "\r\u{1b}[K";
 const RED: &str = "\u{1b}[31m";
 const GREEN: &str = "\u{1b}[32m";
 const YELLOW: &str = "\u{1b}[33m";
@@ -182,10 +253,14 @@ mod tests {
     }
 
     fn logged(style: LogStyle, act: impl FnOnce()) -> String {
+        shown(style, false, act)
+    }
+
+    fn shown(style: LogStyle, terminal: bool, act: impl FnOnce()) -> String {
         let mask = Mask::default();
         mask.hide(&Secret::new("hunter22"));
         let shared = Shared::default();
-        let log = Log { out: Mutex::new(Box::new(shared.clone())), style, mask };
+        let log = Log::new(Box::new(shared.clone()), style, mask, terminal);
         tracing::subscriber::with_default(log, act);
         let bytes = shared.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -209,6 +284,28 @@ mod tests {
     fn no_color_and_debug_are_honoured() {
         let style = LogStyle { plain: true, debug: true };
         assert_eq!(logged(style, || tracing::debug!(size = 3, "x\ry")), "DEBUG: xy size=3\n");
+    }
+
+    #[test]
+    fn bars_stand_below_the_lines_of_a_terminal_and_nowhere_else() {
+        let style = LogStyle { plain: true, debug: false };
+        let act = || {
+            tracing::info!(target: BAR, doing = "read", bar = "1 B");
+            tracing::info!("line");
+            tracing::info!(target: BAR, doing = "sent", bar = "2 B");
+            tracing::info!(target: BAR, doing = "read", bar = "");
+            tracing::info!(target: BAR, doing = "sent", bar = "");
+            tracing::info!("end");
+        };
+        assert_eq!(logged(style, act), "INFO: line\nINFO: end\n");
+        let clear = CLEAR;
+        assert_eq!(
+            shown(style, true, act),
+            format!(
+                "{clear}read 1 B{clear}INFO: line\n{clear}read 1 B{clear}read 1 B  sent 2 B\
+                 {clear}sent 2 B{clear}INFO: end\n"
+            )
+        );
     }
 
     #[test]

@@ -33,20 +33,21 @@ impl<'a> Plan<'a> {
         let mut children = Vec::new();
         let mut tags = Vec::new();
         for (image, image_tags) in images {
-            layers.extend(image.layers.iter().filter(|layer| seen.insert(&layer.file.digest)));
-            configs.extend(image.configs.iter().filter(|config| seen.insert(&config.file.digest)));
+            layers.extend(image.layers.iter().filter(|layer| seen.insert(&layer.digest)));
+            configs.extend(image.configs.iter().filter(|config| seen.insert(&config.digest)));
             children
                 .extend(image.children.iter().filter(|child| seen_manifests.insert(&child.digest)));
             tags.extend(image_tags.iter().map(|tag| (tag, &image.manifest)));
         }
         // Large ones first: the last upload of a push should not be the longest.
-        layers.sort_by_key(|layer| std::cmp::Reverse(layer.file.size));
+        layers.sort_by_key(|layer| std::cmp::Reverse(layer.size));
         Self { layers, configs, children, tags }
     }
 
-    /// Bytes of all blobs.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.layers.iter().chain(&self.configs).map(|blob| blob.file.size).sum()
+    /// Bytes of the blobs whose content is on disk.
+    pub(crate) fn bytes_here(&self) -> u64 {
+        let here = self.layers.iter().chain(&self.configs).filter_map(|blob| blob.file());
+        here.map(|file| file.size).sum()
     }
 }
 
@@ -60,7 +61,7 @@ mod tests {
         let digest = Digest::of(content.as_bytes());
         let size = content.len() as u64;
         let file = SpoolFile { path: "none".into(), offset: 0, digest, size };
-        Blob { media_type: media_type.into(), file }
+        Blob::here(media_type, file)
     }
 
     fn image(config: &str, layers: &[&str]) -> Image {
@@ -78,10 +79,10 @@ mod tests {
             (image("c2", &["base"]), vec![tag("edge")]),
         ];
         let plan = Plan::new(&images);
-        let sizes: Vec<u64> = plan.layers.iter().map(|layer| layer.file.size).collect();
+        let sizes: Vec<u64> = plan.layers.iter().map(|layer| layer.size).collect();
         assert_eq!(sizes, [12, 4]);
         assert_eq!(plan.configs.len(), 2);
-        assert_eq!(plan.bytes(), 12 + 4 + 2 + 2);
+        assert_eq!(plan.bytes_here(), 12 + 4 + 2 + 2);
         let tags: Vec<&str> = plan.tags.iter().map(|(tag, _)| tag.as_str()).collect();
         assert_eq!(tags, ["1", "latest", "edge"]);
         assert_eq!(plan.tags[0].1, plan.tags[1].1);

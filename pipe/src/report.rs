@@ -8,11 +8,12 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::config::{Config, Mode, Tag};
-use crate::image::Digest;
+use crate::image::{Blob, Digest};
 use crate::output::megabytes;
 
 /// The result of a push.
@@ -32,6 +33,9 @@ pub struct Report {
     /// Bytes that were uploaded, or would be.
     #[serde(rename = "bytes_sent")]
     pub bytes: u64,
+    /// Bytes that were not uploaded, because the registry had them.
+    #[serde(rename = "bytes_saved")]
+    pub saved: u64,
     /// Whole seconds from finding the image to the last tag.
     pub seconds: u64,
     /// Attempts that failed and were made again.
@@ -77,10 +81,33 @@ pub struct PushedBlob {
     pub digest: Digest,
     /// Their number.
     pub size: u64,
+    /// Bytes of the raw layer, where it was compressed for this push.
+    pub raw_size: Option<u64>,
     /// The media type in the manifest.
     pub media_type: String,
     /// `exists`, `pushed`, `would_push`, or `mounted from …`.
     pub how: String,
+    /// Bytes that went over the line for it, or would.
+    #[serde(rename = "bytes_sent")]
+    pub sent_bytes: u64,
+    /// How long sending it took.
+    #[serde(skip)]
+    pub elapsed: Duration,
+}
+
+impl PushedBlob {
+    /// One for which nothing was sent.
+    pub(crate) fn new(blob: &Blob, how: String) -> Self {
+        Self {
+            digest: blob.digest.clone(),
+            size: blob.size,
+            raw_size: blob.raw,
+            media_type: blob.media_type.clone().into_owned(),
+            how,
+            sent_bytes: 0,
+            elapsed: Duration::ZERO,
+        }
+    }
 }
 
 impl Report {
@@ -93,9 +120,61 @@ impl Report {
             references: Vec::new(),
             blobs: Vec::new(),
             bytes: 0,
+            saved: 0,
             seconds: 0,
             retries: 0,
         }
+    }
+
+    /// Adds what became of blobs.
+    pub(crate) fn add(&mut self, blobs: Vec<PushedBlob>) {
+        self.bytes += blobs.iter().map(|blob| blob.sent_bytes).sum::<u64>();
+        let saved = blobs.iter().map(|blob| blob.size.saturating_sub(blob.sent_bytes));
+        self.saved += saved.sum::<u64>();
+        self.blobs.extend(blobs);
+    }
+
+    /// What was sent and what was spared, in one line; none if nothing is known of it.
+    pub(crate) fn savings(&self, sending: Duration) -> Option<String> {
+        if self.mode == Mode::Daemon || self.blobs.is_empty() {
+            return None;
+        }
+        let count = |is: &dyn Fn(&PushedBlob) -> bool| self.blobs.iter().filter(|b| is(b)).count();
+        let sent = count(&|blob| blob.sent_bytes > 0);
+        let mounted = count(&|blob| blob.how.starts_with("mounted"));
+        let there = self.blobs.len() - sent - mounted;
+        let raw: u64 = self
+            .blobs
+            .iter()
+            .filter(|blob| blob.sent_bytes > 0)
+            .fold(0, |sum, blob| sum.saturating_add(blob.raw_size.unwrap_or(blob.size)));
+        let mut parts = Vec::new();
+        if there > 0 {
+            parts.push(format!("{there} there already"));
+        }
+        if mounted > 0 {
+            parts.push(format!("{mounted} mounted"));
+        }
+        if sent > 0 {
+            let done = if self.dry_run { "would be sent" } else { "sent" };
+            let (raw, bytes) = (megabytes(raw), megabytes(self.bytes));
+            parts.push(format!("{sent} {done} ({raw} as {bytes})"));
+        }
+        let mut line = format!("blobs: {}", parts.join(", "));
+        if self.saved > 0 {
+            let (rate, words) = match sending.as_secs_f64() {
+                seconds if self.bytes >= ENOUGH && seconds > 0.0 => {
+                    (self.bytes as f64 / seconds, "at the speed of this push")
+                }
+                _ => (USUAL as f64, "at 10 MB/s"),
+            };
+            line.push_str(&format!("; saved {} of traffic", megabytes(self.saved)));
+            let seconds = (self.saved as f64 / rate).round();
+            if seconds >= 1.0 {
+                line.push_str(&format!(", about {seconds} s {words}"));
+            }
+        }
+        Some(line)
     }
 
     /// `registry/workspace/name:tag@sha256:…` for each tag.
@@ -200,6 +279,10 @@ fn share(folder: &Path, variables: &[(&str, String)]) -> io::Result<()> {
     file.persist(&path).map(drop).map_err(|error| error.error)
 }
 
+/// Bytes from which a push tells how fast the line is.
+const ENOUGH: u64 = 4_000_000;
+/// Bytes in a second, where a push does not tell.
+const USUAL: u64 = 10_000_000;
 const SHARED: &str = "_shared_variables.json";
 
 #[cfg(test)]

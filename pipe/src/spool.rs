@@ -65,6 +65,13 @@ impl Spool {
         Ok(SpoolWriter { spool: self, file, hashing: Hashing::default() })
     }
 
+    /// Keeps a few bytes.
+    pub(crate) fn keep(&self, bytes: &[u8]) -> io::Result<SpoolFile> {
+        let mut writer = self.writer()?;
+        writer.write_all(bytes)?;
+        writer.finish()
+    }
+
     /// Removes the directory and says so if that fails.
     pub(crate) fn close(self) {
         let path = self.directory.path().to_owned();

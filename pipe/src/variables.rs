@@ -28,6 +28,24 @@ pub enum DefaultValue {
     Step(&'static str),
 }
 
+impl Variable {
+    /// What it is called on the command line. Secrets, and what Bitbucket sets, are no flags.
+    pub fn flag(&self) -> Option<String> {
+        let is_flag = self.name != "PASSWORD" && !self.name.starts_with("BITBUCKET_");
+        is_flag.then(|| self.name.to_ascii_lowercase().replace('_', "-"))
+    }
+
+    /// Whether it is true or false.
+    pub(crate) fn is_switch(&self) -> bool {
+        matches!(self.default, DefaultValue::Constant("false") | DefaultValue::Step("false"))
+    }
+
+    /// Whether it has several elements, which may stand on lines.
+    pub(crate) fn is_list(&self) -> bool {
+        ["TAGS", "PLATFORMS", "ANNOTATIONS", "MOUNT_FROM", "CACHE_FROM"].contains(&self.name)
+    }
+}
+
 /// Every variable, in the order in which `--help` and `pipe.yml` show them.
 pub const VARIABLES: &[Variable] = &[
     Variable {
@@ -102,7 +120,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "COMPRESSION",
-        default: DefaultValue::Constant("gzip:6"),
+        default: DefaultValue::Constant("gzip:5"),
         description: "For layers that are not compressed: gzip or gzip:1 to gzip:9, zstd or zstd:1 to zstd:19, none.",
     },
     Variable {
@@ -124,6 +142,11 @@ pub const VARIABLES: &[Variable] = &[
         name: "MOUNT_FROM",
         default: DefaultValue::Constant(""),
         description: "Packages of the workspace that may have layers already, separated by spaces, commas or line ends, or a list. Those layers are not sent.",
+    },
+    Variable {
+        name: "CACHE_FROM",
+        default: DefaultValue::Constant(""),
+        description: "Images of the workspace that may have layers of this one, such as the one it is built on: NAME or NAME:TAG, separated by spaces, commas or line ends, or a list. Those layers are neither read nor sent. The tags that are pushed, latest and the tag of the branch are looked at anyway.",
     },
     Variable {
         name: "OUTPUT_FILE",
@@ -157,8 +180,8 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "CHUNK_SIZE",
-        default: DefaultValue::Constant("32M"),
-        description: "Bytes per request when an interrupted upload is resumed, 64K to 1G.",
+        default: DefaultValue::Constant("64M"),
+        description: "Most bytes of one request: a larger layer is sent in pieces, so that a break costs no more than one. 64K to 1G. Pieces are smaller on a slow line, and after a proxy refused one as too large.",
     },
     Variable {
         name: "TIMEOUT",
@@ -177,8 +200,12 @@ pub fn help() -> String {
     let mut text = format!(
         "standpipe-pipe {}\n\n\
          Pushes the container image that a Bitbucket Pipelines step has just built.\n\
-         It takes no arguments: everything is set by variables. An empty variable counts as not set.\n\n\
-         Usage: standpipe-pipe [--help | --version]\n\nVariables:\n",
+         Everything is set by variables; an empty one counts as not set. By hand there is a flag for\n\
+         each, which wins over the variable: --tags 1.2 --tags latest, --dry-run, --retries=9.\n\n\
+         Usage: standpipe-pipe [FLAGS] [IMAGE]\n\n\
+         \u{20} IMAGE             the same as --image-name\n\
+         \u{20} --password-stdin  reads PASSWORD from standard input\n\
+         \u{20} --help, --version\n\nVariables and flags:\n",
         env!("CARGO_PKG_VERSION")
     );
     for variable in VARIABLES {
@@ -190,7 +217,9 @@ pub fn help() -> String {
             }
         };
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {} ({default})\n      {}", variable.name, variable.description);
+        let flag = variable.flag().map(|flag| format!("  --{flag}")).unwrap_or_default();
+        let (name, description) = (variable.name, variable.description);
+        let _ = writeln!(text, "  {name} ({default}){flag}\n      {description}");
     }
     text.push_str(
         "\nA list is passed as NAME_COUNT, NAME_0, NAME_1, …, which is what Pipelines makes of a YAML list.\n\

@@ -8,7 +8,9 @@
 pub mod clients;
 pub mod confinement;
 pub mod containerd;
+pub mod cutter;
 pub mod disk;
+pub mod distribution;
 pub mod dockerd;
 pub mod environment;
 pub mod guardian;

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::challenge::{Challenge, realm_is_trusted};
 use super::error::{Action, ClientError, Refusal};
+use super::lookup::Extensions;
 use super::retry::Attempts;
 use super::{CONNECT, Registry, Settings, accept, body};
 use crate::config::{Config, Credentials, Tag};
@@ -61,12 +62,20 @@ impl fmt::Debug for Session {
     }
 }
 
+/// How a registry answered when it was asked for the first time.
+pub(super) struct Found {
+    pub(super) base: Url,
+    pub(super) challenge: Option<Challenge>,
+    /// What it can beyond the specification.
+    pub(super) extensions: Extensions,
+}
+
 /// Finds out how the registry is reached and what it wants to see.
 pub(super) async fn discover(
     config: &Config,
     http: &reqwest::Client,
     settings: &Settings,
-) -> Result<(Url, Option<Challenge>), ClientError> {
+) -> Result<Found, ClientError> {
     let mut attempts = Attempts::new("registry", settings.transfer.retries);
     loop {
         let error = match discover_once(config, http).await {
@@ -77,10 +86,7 @@ pub(super) async fn discover(
     }
 }
 
-async fn discover_once(
-    config: &Config,
-    http: &reqwest::Client,
-) -> Result<(Url, Option<Challenge>), ClientError> {
+async fn discover_once(config: &Config, http: &reqwest::Client) -> Result<Found, ClientError> {
     let base = |scheme: &str| {
         // The address was checked when it was read.
         Url::parse(&format!("{scheme}://{}/", api_host(config.registry.as_str())))
@@ -88,11 +94,11 @@ async fn discover_once(
     };
     if config.insecure {
         let base = base("http")?;
-        return Ok((base.clone(), ping(http, &base).await?));
+        return ping(http, base).await;
     }
     let secure = base("https")?;
-    match ping(http, &secure).await {
-        Ok(challenge) => Ok((secure, challenge)),
+    match ping(http, secure).await {
+        Ok(found) => Ok(found),
         // As Docker does: what runs on this machine may answer without TLS. Nothing secret has
         // been sent, and a certificate, here or there, says that TLS is meant.
         Err(ClientError::Connection(reason))
@@ -100,8 +106,7 @@ async fn discover_once(
                 && config.certificates.is_empty()
                 && !reason.contains("certificate") =>
         {
-            let plain = base("http")?;
-            Ok((plain.clone(), ping(http, &plain).await?))
+            ping(http, base("http")?).await
         }
         Err(error) => Err(error),
     }
@@ -113,18 +118,20 @@ fn api_host(registry: &str) -> &str {
 }
 
 /// Asks `/v2/` without credentials (distribution-spec, "Determining Support").
-async fn ping(http: &reqwest::Client, base: &Url) -> Result<Option<Challenge>, ClientError> {
+async fn ping(http: &reqwest::Client, base: Url) -> Result<Found, ClientError> {
     let url = base.join("/v2/").map_err(|_| not_a_registry("has no address"))?;
     let request = http.get(url).timeout(PING).send();
     let response = request.await.map_err(|error| ClientError::from_reqwest(&error))?;
     let status = response.status();
+    let extensions = Extensions::of(response.headers());
+    let found = |challenge| Ok(Found { base, challenge, extensions });
     match status {
         StatusCode::OK if is_page(&response) => Err(not_a_registry("answers with a web page")),
-        StatusCode::OK => Ok(None),
+        StatusCode::OK => found(None),
         StatusCode::UNAUTHORIZED => {
             let values = response.headers().get_all(WWW_AUTHENTICATE).iter();
             match Challenge::choose(values.filter_map(|value| value.to_str().ok())) {
-                Some(challenge) => Ok(Some(challenge)),
+                Some(challenge) => found(Some(challenge)),
                 None => Err(not_a_registry("wants a login of an unknown kind")),
             }
         }
@@ -134,7 +141,10 @@ async fn ping(http: &reqwest::Client, base: &Url) -> Result<Option<Challenge>, C
         StatusCode::NOT_FOUND => Err(not_a_registry("has no /v2/")),
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
             // An error status never passes as an answer.
-            accept(Action::Ping, response).await.map(|_| None)
+            match accept(Action::Ping, response).await {
+                Ok(_) => Err(not_a_registry("contradicts itself")),
+                Err(error) => Err(error),
+            }
         }
         status => Err(not_a_registry(&format!("answers /v2/ with {status}"))),
     }
@@ -234,7 +244,7 @@ impl Registry {
             )));
         }
         let scope = format!("repository:{}:pull,push", self.target.path);
-        let sources = self.mount_from.iter().map(|source| format!("repository:{source}:pull"));
+        let sources = self.sources.iter().map(|source| format!("repository:{source}:pull"));
         let sources: Vec<String> = sources.collect();
         let mut query = vec![("scope", scope.as_str())];
         query.extend(sources.iter().map(|source| ("scope", source.as_str())));
@@ -286,7 +296,7 @@ fn is_header_text(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-fn basic(credentials: &Credentials) -> Secret {
+pub(super) fn basic(credentials: &Credentials) -> Secret {
     let pair = format!("{}:{}", credentials.username, credentials.password.expose());
     Secret::new(format!("Basic {}", STANDARD.encode(pair)))
 }

@@ -85,6 +85,15 @@ pub(super) async fn unless_stalled<T>(
     }
 }
 
+/// Why a request did not end as it should.
+#[derive(Debug)]
+pub(super) enum Slow {
+    /// The request failed by itself.
+    Failed(ClientError),
+    /// It would have taken too long; so many bytes were under way.
+    Crawls(u64),
+}
+
 /// Lets `work` send `size` bytes in one request, unless that turns out to take long.
 ///
 /// Registries end an upload after some minutes (Bitbucket's after seven), and all of it is lost
@@ -93,19 +102,17 @@ pub(super) async fn unless_slow<T>(
     size: u64,
     moved: &AtomicU64,
     work: impl Future<Output = Result<T, ClientError>>,
-) -> Result<T, ClientError> {
+) -> Result<T, Slow> {
     tokio::pin!(work);
     let started = Instant::now();
     loop {
         tokio::select! {
             biased;
-            result = &mut work => return result,
+            result = &mut work => return result.map_err(Slow::Failed),
             () = tokio::time::sleep(LOOK) => {
                 let (taken, sent) = (started.elapsed(), moved.load(Ordering::Relaxed));
                 if too_slow(taken, sent, size) {
-                    return Err(ClientError::Protocol(
-                        "one request would take longer than registries allow".to_owned(),
-                    ));
+                    return Err(Slow::Crawls(sent));
                 }
             }
         }
@@ -135,8 +142,9 @@ pub(super) async fn at_most(mut response: Response, most: usize) -> Result<Vec<u
 
 /// How often the speed of an upload is looked at.
 const LOOK: Duration = Duration::from_secs(20);
-/// Well below the seven minutes after which Bitbucket's registry ends an upload.
-const SAFE: Duration = Duration::from_secs(300);
+/// Below what proxies allow, and well below the seven minutes after which Bitbucket's registry ends an
+/// upload.
+const SAFE: Duration = Duration::from_secs(150);
 /// Bytes that are read from disk and handed to the connection at a time.
 const PIECE: usize = 512 << 10;
 
@@ -161,10 +169,10 @@ mod tests {
     #[test]
     fn an_upload_is_too_slow_if_its_rest_will_not_be_through_in_time() {
         let after = |seconds, sent| too_slow(Duration::from_secs(seconds), sent, 1000);
-        assert!(after(20, 50), "400 s in all");
-        assert!(!after(20, 100), "200 s in all");
+        assert!(after(20, 100), "200 s in all");
+        assert!(!after(20, 200), "100 s in all");
         assert!(after(20, 0));
-        assert!(!after(290, 999));
+        assert!(!after(140, 999));
         assert!(!after(900, 1000), "what is sent only waits for the answer");
     }
 

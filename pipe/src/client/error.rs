@@ -44,6 +44,8 @@ pub(crate) enum Action {
     PutManifest,
     /// What a tag or digest names.
     ReadManifest,
+    /// What the registry has, to be spared sending it.
+    Lookup,
 }
 
 /// An answer with an error status.
@@ -97,6 +99,12 @@ impl Refusal {
     /// Whether the body has this code.
     pub(crate) fn has_code(&self, code: &str) -> bool {
         self.reasons.iter().any(|reason| reason.code.eq_ignore_ascii_case(code))
+    }
+
+    /// Whether something on the way refused the request for its size. A registry that says so itself
+    /// means the layer, which no smaller piece makes smaller.
+    pub(crate) fn is_about_size(&self) -> bool {
+        self.status == 413 && self.reasons.iter().all(|reason| reason.code.is_empty())
     }
 
     /// Whether code or message contain this word, in lower case.

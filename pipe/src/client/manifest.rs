@@ -202,10 +202,10 @@ fn media_type(manifest: &Manifest) -> Result<HeaderValue, ClientError> {
 }
 
 /// A tag may name any of these before the push.
-const ANY_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
+pub(super) const ANY_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.v2+json, \
     application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// What registries accept at most (distribution-spec, "Pushing Manifests").
-const LARGEST: usize = 4 << 20;
+pub(super) const LARGEST: usize = 4 << 20;

@@ -2,8 +2,8 @@
 //!
 //! The default path of every operation is the `oci_distribution` client. It neither retries nor
 //! resumes nor says how long to wait, so after a failure the same operation goes through our own
-//! requests, which do. One wire concern per file: `challenge`, `auth`, `retry`, `upload`,
-//! `manifest`, `error`; `explain` words what the user reads.
+//! requests, which do. One wire concern per file: `challenge`, `auth`, `retry`, `upload`, `pieces`
+//! with `pace` and `sessions`, `manifest`, `lookup`, `error`; `explain` words what the user reads.
 //! Invariant: `Authorization` goes only to the scheme, host and port of the registry, and to a
 //! token realm that passed `challenge::realm_is_trusted`; redirects carry none.
 //! Must not know: where blobs come from.
@@ -15,12 +15,16 @@ mod error;
 mod explain;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod lookup;
 mod manifest;
+mod pace;
+mod pieces;
 mod retry;
+mod sessions;
 mod upload;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use oci_distribution::Reference;
@@ -28,26 +32,36 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{RequestBuilder, Response, Url};
 use tokio::sync::Mutex;
 
-use self::auth::Session;
+use self::auth::{Found, Session};
 use self::challenge::Challenge;
 use self::error::{Action, ClientError, Refusal};
 use self::explain::Target;
+use self::lookup::Extensions;
+pub(crate) use self::lookup::KnownLayer;
+use self::pace::Pace;
 use self::retry::Attempts;
+use self::sessions::Sessions;
 use crate::config::{Config, Credentials, Tag, Transfer};
 use crate::error::Error;
-use crate::image::{Blob, Digest, Manifest};
+use crate::image::{Digest, Manifest, There};
 use crate::progress::Progress;
-use crate::secret::Mask;
+use crate::secret::{Mask, Secret};
+use crate::spool::SpoolFile;
 
 /// How a blob came to be in the registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// It was there already.
-    Exists,
+    /// It was not sent, because it is there.
+    Spared(There),
     /// It was uploaded.
-    Pushed,
-    /// The registry took it over from this repository.
-    Mounted(String),
+    Pushed(Pushed),
+}
+
+/// What an upload took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    /// Bytes that an earlier run had sent.
+    pub(crate) before: u64,
 }
 
 /// A registry that is logged in to.
@@ -59,10 +73,17 @@ pub(crate) struct Registry {
     challenge: Option<Challenge>,
     credentials: Option<Credentials>,
     session: Mutex<Arc<Session>>,
-    /// `workspace/name` of packages in which blobs may be found.
+    /// What it can beyond the specification.
+    extensions: Extensions,
+    /// `workspace/name` of packages in which every blob may be found.
     mount_from: Vec<String>,
-    /// The least size of a piece that the registry takes, in bytes, if it has said one.
-    least_piece: AtomicU64,
+    /// Those, and packages that are read.
+    sources: Vec<String>,
+    /// A manifest was refused because something that it names is not there.
+    lost: AtomicBool,
+    pace: std::sync::Mutex<Pace>,
+    /// What this run has begun, for the next one.
+    sessions: Sessions,
     /// Attempts that failed and were made again.
     again: Arc<AtomicU64>,
     settings: Settings,
@@ -78,8 +99,13 @@ struct Settings {
 }
 
 impl Registry {
-    /// Finds the registry and logs in for pushing to the repository of `config`.
-    pub(crate) async fn connect(config: &Config, mask: &Mask) -> Result<Self, Error> {
+    /// Finds the registry and logs in for pushing to the repository of `config`, and for reading
+    /// from `sources`.
+    pub(crate) async fn connect(
+        config: &Config,
+        sources: &[String],
+        mask: &Mask,
+    ) -> Result<Self, Error> {
         let target = Target::new(config);
         let explained = |error| explain::explain(&target, error);
         let settings = Settings {
@@ -90,14 +116,18 @@ impl Registry {
             mask: mask.clone(),
         };
         let http = settings.http().map_err(explained)?;
-        let (base, challenge) =
+        let Found { base, challenge, extensions } =
             auth::discover(config, &http, &settings).await.map_err(explained)?;
         let first = Session::none(&settings, &base).map_err(explained)?;
         let registry = Self {
             session: Mutex::new(Arc::new(first)),
             credentials: config.credentials.clone(),
-            mount_from: mount_sources(config),
-            least_piece: AtomicU64::default(),
+            extensions,
+            mount_from: others(config, &config.options.mount_from),
+            sources: others(config, config.options.mount_from.iter().chain(sources)),
+            lost: AtomicBool::default(),
+            pace: std::sync::Mutex::new(Pace::new(config.transfer.chunk_size)),
+            sessions: Sessions::new(config.storage.as_ref(), &base, &target.path),
             again: Arc::default(),
             target,
             http,
@@ -114,30 +144,52 @@ impl Registry {
     }
 
     /// Sees to it that the registry has the blob.
-    pub(crate) async fn push_blob(&self, blob: &Blob, progress: &Progress) -> Result<Sent, Error> {
+    pub(crate) async fn push_blob(
+        &self,
+        blob: &SpoolFile,
+        progress: &Progress,
+    ) -> Result<Sent, Error> {
         self.send_blob(blob, progress).await.map_err(|error| self.explain(error))
     }
 
     /// Puts the manifest under a tag and makes sure that it arrived as it is.
     pub(crate) async fn push_manifest(&self, manifest: &Manifest, tag: &Tag) -> Result<(), Error> {
-        self.send_manifest(manifest, tag)
-            .await
-            .map_err(|error| explain::tag(&self.target, tag, error))
+        self.send_manifest(manifest, tag).await.map_err(|error| {
+            self.note_loss(&error);
+            explain::tag(&self.target, tag, error)
+        })
     }
 
     /// Puts a manifest that only an index names.
     pub(crate) async fn push_child(&self, manifest: &Manifest) -> Result<(), Error> {
-        self.send_child(manifest).await.map_err(|error| self.explain(error))
+        self.send_child(manifest).await.map_err(|error| {
+            self.note_loss(&error);
+            self.explain(error)
+        })
     }
 
     /// Whether the registry has the blob.
-    pub(crate) async fn has(&self, blob: &Blob) -> Result<bool, Error> {
-        self.find_blob(&blob.file.digest).await.map_err(|error| self.explain(error))
+    pub(crate) async fn has(&self, digest: &Digest) -> Result<bool, Error> {
+        self.find_blob(digest).await.map_err(|error| self.explain(error))
     }
 
     /// The digest that a tag names in the registry, if it is there.
     pub(crate) async fn tag_digest(&self, tag: &Tag) -> Result<Option<String>, Error> {
         self.find_tag(tag).await.map_err(|error| self.explain(error))
+    }
+
+    /// Whether a manifest was refused because the registry has lost what it named before.
+    pub(crate) fn has_lost_something(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn note_loss(&self, error: &ClientError) {
+        let codes = ["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"];
+        if let ClientError::Refused(refusal) = error
+            && codes.iter().any(|code| refusal.has_code(code))
+        {
+            self.lost.store(true, Ordering::Relaxed);
+        }
     }
 
     /// How many attempts failed and were made again.
@@ -150,12 +202,25 @@ impl Registry {
         format!("{}/{}", self.target.registry, self.target.path)
     }
 
+    /// How large pieces are now.
+    fn pace(&self) -> Pace {
+        *self.pace_mut()
+    }
+
+    fn pace_mut(&self) -> std::sync::MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn explain(&self, error: ClientError) -> Error {
         explain::explain(&self.target, error)
     }
 
     fn attempts<'a>(&self, doing: &'a str) -> Attempts<'a> {
-        Attempts::new(doing, self.settings.transfer.retries).counted(&self.again)
+        self.attempts_at_most(doing, u32::MAX)
+    }
+
+    fn attempts_at_most<'a>(&self, doing: &'a str, most: u32) -> Attempts<'a> {
+        Attempts::new(doing, self.settings.transfer.retries.min(most)).counted(&self.again)
     }
 
     /// The current login; renewing it is tried as often as anything else.
@@ -198,7 +263,12 @@ impl Registry {
     /// An address below `/v2/<name>/`. `path` is made of digests, tags and constants, which need
     /// no escaping.
     fn url(&self, path: &str) -> Result<Url, ClientError> {
-        let joined = self.base.join(&format!("/v2/{}/{path}", self.target.path));
+        self.url_in(&self.target.path, path)
+    }
+
+    /// An address below `/v2/<repository>/`.
+    fn url_in(&self, repository: &str, path: &str) -> Result<Url, ClientError> {
+        let joined = self.base.join(&format!("/v2/{repository}/{path}"));
         joined.map_err(|_| ClientError::Protocol("an address could not be built".to_owned()))
     }
 
@@ -210,26 +280,41 @@ impl Registry {
         request: RequestBuilder,
         moved: &AtomicU64,
     ) -> Result<Response, ClientError> {
+        accept(action, self.answer(session.authorization.as_ref(), request, moved).await?).await
+    }
+
+    /// Sends one request of our own and takes any answer. Only the registry sees `authorization`.
+    async fn answer(
+        &self,
+        authorization: Option<&Secret>,
+        request: RequestBuilder,
+        moved: &AtomicU64,
+    ) -> Result<Response, ClientError> {
         let mut request = request.build().map_err(|error| ClientError::from_reqwest(&error))?;
         if same_origin(&self.base, request.url())
-            && let Some(authorization) = &session.authorization
+            && let Some(authorization) = authorization
         {
             let mut value = HeaderValue::try_from(authorization.expose())
                 .map_err(|_| ClientError::Protocol("the token is not readable".to_owned()))?;
             value.set_sensitive(true);
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        let answer = body::unless_stalled(self.settings.transfer.timeout, moved, async {
+        body::unless_stalled(self.settings.transfer.timeout, moved, async {
             self.http.execute(request).await.map_err(|error| ClientError::from_reqwest(&error))
-        });
-        accept(action, answer.await?).await
+        })
+        .await
     }
 }
 
-/// The packages to mount from, without the one that is pushed to.
-fn mount_sources(config: &Config) -> Vec<String> {
-    let own = config.repository();
-    config.options.mount_from.iter().filter(|source| **source != own).cloned().collect()
+/// These packages, each once, without the one that is pushed to.
+fn others<'a>(config: &Config, sources: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let mut others = Vec::new();
+    for source in sources {
+        if *source != config.repository() && !others.contains(source) {
+            others.push(source.clone());
+        }
+    }
+    others
 }
 
 impl Settings {

@@ -4,19 +4,17 @@
 //! The input is cut into blocks of 1 MiB. Each is deflated on its own, with the
 //! 32 KiB before it as dictionary, and flushed to a byte border; the pieces in order are one
 //! gzip member (RFC 1952) with time 0 and operating system 255 (unknown).
-//! Invariant: the output is a function of the input alone. The deflater never sees how the
-//! input was read, because its output depends on the size of the pieces it is given. It also
+//! Invariant: the output is a function of the input and the level alone. The deflater never sees how
+//! the input was read, because its output depends on the size of the pieces it is given. It also
 //! depends on the version of zlib-rs; a test here fails when an upgrade changes it.
 //! Must not know: layers, files, registries. Memory: about 4 MiB and 3 MiB for each thread.
 
-use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
+
+use super::blocks::{self, Block};
 
 /// Reads `input` to its end and writes it compressed to `output`.
 ///
@@ -28,125 +26,41 @@ pub(crate) fn gzip(
     level: u32,
     threads: NonZeroUsize,
 ) -> io::Result<()> {
-    thread::scope(|scope| {
-        // One block may wait, so that reading goes on while every worker is busy.
-        let (jobs, queue) = sync_channel::<Job>(1);
-        let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..threads.get() {
-            let queue = Arc::clone(&queue);
-            scope.spawn(move || work(&queue, level));
-        }
-        // Dropping the sender at the end of this closure ends the workers.
-        Pipeline { jobs, running: VecDeque::new(), most: threads.get() + 2 }.run(input, output)
-    })
+    output.write_all(&HEADER)?;
+    let (mut checksum, mut length) = (crc32fast::Hasher::new(), 0_u64);
+    let mut seen = |block: &[u8]| {
+        checksum.update(block);
+        length += block.len() as u64;
+    };
+    blocks::map(input, output, BLOCK, threads, &mut seen, |block| deflate(block, level))?;
+    output.write_all(&checksum.finalize().to_le_bytes())?;
+    // RFC 1952, 2.3.1: the length modulo 2^32.
+    output.write_all(&(length & 0xffff_ffff).to_le_bytes()[..4])
 }
 
 /// Threads that are worth using on this machine.
 pub(crate) fn useful_threads() -> NonZeroUsize {
-    let cores = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    cores.min(MOST_THREADS)
+    blocks::useful_threads(MOST_THREADS)
 }
 
-struct Job {
-    block: Arc<Vec<u8>>,
-    before: Option<Arc<Vec<u8>>>,
-    last: bool,
-    reply: Sender<io::Result<Vec<u8>>>,
-}
-
-struct Pipeline {
-    jobs: SyncSender<Job>,
-    running: VecDeque<Receiver<io::Result<Vec<u8>>>>,
-    most: usize,
-}
-
-impl Pipeline {
-    fn run(mut self, input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
-        output.write_all(&HEADER)?;
-        let mut checksum = crc32fast::Hasher::new();
-        let mut length = 0_u64;
-        let mut before: Option<Arc<Vec<u8>>> = None;
-        let mut block = read_block(input)?;
-        loop {
-            // Whether a block is the last is known only when nothing follows it.
-            let next = if block.len() < BLOCK { Vec::new() } else { read_block(input)? };
-            checksum.update(&block);
-            length += block.len() as u64;
-            let last = next.is_empty();
-            let current = Arc::new(block);
-            self.submit(Arc::clone(&current), before.replace(current), last, output)?;
-            if last {
-                break;
-            }
-            block = next;
-        }
-        while let Some(reply) = self.running.pop_front() {
-            output.write_all(&receive(&reply)?)?;
-        }
-        output.write_all(&checksum.finalize().to_le_bytes())?;
-        // RFC 1952, 2.3.1: the length modulo 2^32.
-        output.write_all(&(length & 0xffff_ffff).to_le_bytes()[..4])
-    }
-
-    fn submit(
-        &mut self,
-        block: Arc<Vec<u8>>,
-        before: Option<Arc<Vec<u8>>>,
-        last: bool,
-        output: &mut impl Write,
-    ) -> io::Result<()> {
-        if self.running.len() == self.most
-            && let Some(reply) = self.running.pop_front()
-        {
-            output.write_all(&receive(&reply)?)?;
-        }
-        let (reply, result) = channel();
-        let job = Job { block, before, last, reply };
-        self.jobs.send(job).map_err(|_| io::Error::other("the compressor stopped"))?;
-        self.running.push_back(result);
-        Ok(())
-    }
-}
-
-fn receive(reply: &Receiver<io::Result<Vec<u8>>>) -> io::Result<Vec<u8>> {
-    reply.recv().map_err(|_| io::Error::other("the compressor stopped"))?
-}
-
-/// One block, whole unless the input ends: short reads must not show in the output.
-fn read_block(input: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut block = Vec::with_capacity(BLOCK);
-    input.by_ref().take(BLOCK as u64).read_to_end(&mut block)?;
-    Ok(block)
-}
-
-fn work(queue: &Mutex<Receiver<Job>>, level: u32) {
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else {
-            return;
-        };
-        let result = deflate(&job, level);
-        // The pipeline may have failed meanwhile; then nobody waits for the reply.
-        let _ = job.reply.send(result);
-    }
-}
-
-fn deflate(job: &Job, level: u32) -> io::Result<Vec<u8>> {
+fn deflate(block: &Block, level: u32) -> io::Result<Vec<u8>> {
     let mut deflater = Compress::new(Compression::new(level), false);
-    if let Some(before) = &job.before {
+    if let Some(before) = &block.before {
         let dictionary = &before[before.len().saturating_sub(WINDOW)..];
         deflater.set_dictionary(dictionary).map_err(io::Error::other)?;
     }
-    let flush = if job.last { FlushCompress::Finish } else { FlushCompress::Sync };
-    // Room for a block that does not shrink (level 1 spends up to nine bits on a byte): the deflater needs one call and no second flush.
-    let mut out = Vec::with_capacity(job.block.len() + job.block.len() / 8 + 1024);
-    let status = deflater.compress_vec(&job.block, &mut out, flush).map_err(io::Error::other)?;
-    let finished = match (job.last, status) {
+    let flush = if block.last { FlushCompress::Finish } else { FlushCompress::Sync };
+    // Room for a block that does not shrink (level 1 spends up to nine bits on a byte): the deflater
+    // needs one call and no second flush.
+    let length = block.bytes.len();
+    let mut out = Vec::with_capacity(length + length / 8 + 1024);
+    let status = deflater.compress_vec(&block.bytes, &mut out, flush).map_err(io::Error::other)?;
+    let finished = match (block.last, status) {
         (true, Status::StreamEnd) => true,
         (false, Status::Ok) => out.len() < out.capacity(),
         _ => false,
     };
-    if !finished || deflater.total_in() != job.block.len() as u64 {
+    if !finished || deflater.total_in() != length as u64 {
         return Err(io::Error::other("a block grew beyond what deflate may add"));
     }
     Ok(out)
@@ -157,7 +71,7 @@ const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 const BLOCK: usize = 1 << 20;
 const WINDOW: usize = 32 << 10;
 /// More threads only wait for the disk and the network, and each needs memory.
-const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(4).expect("4 is not 0");
+const MOST_THREADS: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 
 #[cfg(test)]
 mod tests {
@@ -240,10 +154,18 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_those_of_the_last_release() {
-        let digest = Sha256::digest(compressed(&sample(3 * BLOCK + 12_345, 42), 2, 1 << 20));
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(digest, GOLDEN, "every layer of every user would be uploaded again");
+    fn the_bytes_are_those_of_the_last_release_at_every_level_with_any_number_of_threads() {
+        let data = sample(3 * BLOCK + 12_345, 42);
+        for threads in [1, 2, 7] {
+            let threads = NonZeroUsize::new(threads).unwrap();
+            let digests = (1..=9).map(|level| {
+                let mut out = Vec::new();
+                gzip(&mut &data[..], &mut out, level, threads).unwrap();
+                Sha256::digest(&out).iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            });
+            let digests: Vec<String> = digests.collect();
+            assert_eq!(digests, GOLDEN, "every layer of every user would be uploaded again");
+        }
     }
 
     #[test]
@@ -275,5 +197,16 @@ mod tests {
         }
     }
 
-    const GOLDEN: &str = "c9e7a67fba188dd54e4e53f323d9790832fd9069d1bb7aa2ae19ba4fdd425675";
+    /// By level, from 1 on.
+    const GOLDEN: [&str; 9] = [
+        "42a3fb25fc31a303e5508ca392691d2a921bfe9ddf803f85b212831f1fe1c65c",
+        "05192ca2c3690d86f75f15cdd080bbc37bde40baa3549744331e9a1c4e2e5a4b",
+        "c1176b19b27c6f74aace3ae04c2a148a5c74dff327999fc036b57f8db1334e2d",
+        "b280329ccbdada7a58420cd938569601ee7ccea244e22a60680b82d57f4b066e",
+        "eb2d2252a0b29f64e8191064e9168f53db24d3486cedffa5b5084a0b7dc8aea8",
+        "c9e7a67fba188dd54e4e53f323d9790832fd9069d1bb7aa2ae19ba4fdd425675",
+        "d127ee31432bdee3aba2dbf1c530380d398478c6ac3e259f888113f2340f677d",
+        "bdedf35f709c6c468ac72fa62e413b8597481cc65ad9435da16d0e65318e8443",
+        "741b0f4bf3b8a4ec1f2f911e98111a20c1986395d75fc064d06cee1aa8f0369d",
+    ];
 }

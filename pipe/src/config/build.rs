@@ -6,13 +6,14 @@
 //! `- . _ ~ / { }` is written as `%XX`, so a part ends at the next space and its key at its
 //! first slash.
 
-use super::Environment;
+use super::{Environment, Tag};
 
 /// The facts about the build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Build {
     parts: Vec<(&'static str, String)>,
     annotations: Vec<(&'static str, String)>,
+    branch_tag: Option<Tag>,
 }
 
 impl Build {
@@ -25,12 +26,18 @@ impl Build {
         ];
         let parts = known.into_iter();
         let parts = parts.filter_map(|(key, value)| Some((key, value.clone()?))).collect();
-        Self { parts, annotations: annotations(given) }
+        let branch_tag = given.bitbucket_branch.as_deref().and_then(as_tag);
+        Self { parts, annotations: annotations(given), branch_tag }
     }
 
     /// What `PROVENANCE=true` writes onto the image, as key and value.
     pub fn annotations(&self) -> &[(&'static str, String)] {
         &self.annotations
+    }
+
+    /// The tag under which builds of this branch are usually pushed.
+    pub fn branch_tag(&self) -> Option<Tag> {
+        self.branch_tag.clone()
     }
 
     /// The value of the `User-Agent` header.
@@ -44,6 +51,13 @@ impl Build {
         }
         text
     }
+}
+
+/// The name of a branch as people make a tag of it: what a tag may not have becomes a hyphen.
+fn as_tag(branch: &str) -> Option<Tag> {
+    let legal = |c: char| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' };
+    let text: String = branch.chars().map(legal).take(128).collect();
+    Tag::parse(&text).ok()
 }
 
 /// The keys of the image-spec (annotations.md) for what they were made for; facts of Bitbucket under

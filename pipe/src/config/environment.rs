@@ -36,6 +36,7 @@ pub(crate) struct Environment {
     pub(crate) annotations: Option<String>,
     pub(crate) provenance: Option<String>,
     pub(crate) mount_from: Option<String>,
+    pub(crate) cache_from: Option<String>,
     pub(crate) output_file: Option<String>,
     pub(crate) dry_run: Option<String>,
 
@@ -51,6 +52,7 @@ pub(crate) struct Environment {
     pub(crate) bitbucket_tag: Option<String>,
     pub(crate) bitbucket_git_http_origin: Option<String>,
     pub(crate) bitbucket_clone_dir: Option<String>,
+    pub(crate) bitbucket_pipe_storage_dir: Option<String>,
     pub(crate) bitbucket_pipe_shared_storage_dir: Option<String>,
     pub(crate) bitbucket_docker_host_internal: Option<String>,
     pub(crate) bitbucket_pipelines_variables_path: Option<String>,
@@ -114,7 +116,7 @@ impl Environment {
 }
 
 /// Variables that may be lists.
-const LISTS: [&str; 4] = ["TAGS", "PLATFORMS", "ANNOTATIONS", "MOUNT_FROM"];
+const LISTS: [&str; 5] = ["TAGS", "PLATFORMS", "ANNOTATIONS", "MOUNT_FROM", "CACHE_FROM"];
 
 /// More elements than this is a mistake in a template.
 const MOST: usize = 1000;

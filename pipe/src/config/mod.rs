@@ -25,7 +25,7 @@ use rustls::pki_types::CertificateDer;
 pub use self::build::Build;
 pub use self::credentials::{Credentials, CredentialsOrigin};
 pub use self::names::{ImageName, RegistryAddress};
-pub use self::options::{Compression, IfTagExists, Mode, Options};
+pub use self::options::{CacheSource, Compression, IfTagExists, Mode, Options};
 pub use self::platforms::Platform;
 pub use self::source::{ImageSource, PathKind};
 pub use self::tags::Tag;
@@ -70,6 +70,8 @@ pub struct Config {
     pub spool_parent: PathBuf,
     /// `OUTPUT_FILE`: where the result goes as JSON.
     pub output_file: Option<PathBuf>,
+    /// A folder that may be there again when the step is run again.
+    pub storage: Option<PathBuf>,
     /// The folder that the pipes of a pipeline share.
     pub shared_storage: Option<PathBuf>,
     /// The file that passes variables to later steps.
@@ -96,7 +98,7 @@ pub struct Transfer {
     pub parallel: usize,
     /// Further attempts after a failed one.
     pub retries: u32,
-    /// Bytes per request of a resumed upload.
+    /// Most bytes of one request of an upload in pieces.
     pub chunk_size: u64,
     /// How long a request may go without moving a byte.
     pub timeout: Duration,
@@ -112,10 +114,18 @@ pub struct LogStyle {
 }
 
 impl Config {
-    /// Reads the environment of this process. The style of the log is there even if the
-    /// configuration is not.
-    pub fn from_process() -> (LogStyle, Result<Self, Error>) {
-        Self::from_variables(Environment::variables())
+    /// Reads the environment of this process; what was `given` otherwise wins over it. The style of
+    /// the log is there even if the configuration is not.
+    pub fn from_process(given: Vec<(String, String)>) -> (LogStyle, Result<Self, Error>) {
+        let mut variables = Environment::variables();
+        // A list in the environment goes under another name, and would be added.
+        let replaced = |name: &str| {
+            let list = name.strip_suffix("_COUNT").unwrap_or(name);
+            given.iter().any(|(given, _)| given == list)
+        };
+        variables.retain(|(name, _)| !replaced(name));
+        variables.extend(given);
+        Self::from_variables(variables)
     }
 
     /// Reads the given variables; those that are empty or unknown are ignored.
@@ -198,6 +208,8 @@ impl Config {
                 options,
                 spool_parent: given.tmpdir.as_deref().unwrap_or("/tmp").into(),
                 output_file: path(&given.output_file),
+                storage: path(&given.bitbucket_pipe_storage_dir)
+                    .or_else(|| path(&given.bitbucket_pipe_shared_storage_dir)),
                 shared_storage: path(&given.bitbucket_pipe_shared_storage_dir),
                 variables_path: path(&given.bitbucket_pipelines_variables_path),
                 build,
@@ -298,7 +310,7 @@ fn transfer(given: &Environment, problems: &mut Problems) -> Option<Transfer> {
     let retries = problems.take("RETRIES", values::number(given.retries.as_deref(), 5, 0..=20));
     let chunk_size = problems.take(
         "CHUNK_SIZE",
-        values::bytes(given.chunk_size.as_deref(), 32 << 20, 64 << 10..=1 << 30),
+        values::bytes(given.chunk_size.as_deref(), 64 << 20, 64 << 10..=1 << 30),
     );
     let timeout =
         problems.take("TIMEOUT", values::seconds(given.timeout.as_deref(), 300, 1..=3600));

@@ -1,5 +1,5 @@
 //! How the push goes about it: `MODE`, `COMPRESSION`, `IF_TAG_EXISTS`, `ANNOTATIONS`,
-//! `PROVENANCE`, `MOUNT_FROM`, `DRY_RUN`.
+//! `PROVENANCE`, `MOUNT_FROM`, `CACHE_FROM`, `DRY_RUN`.
 //!
 //! Invariant: what `MODE=daemon` cannot do is refused, not passed over.
 
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::{Build, Environment, Problems, names, values};
+use super::{Build, Environment, Problems, Tag, names, values};
 
 /// The variables that say how a push goes about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,8 +25,19 @@ pub struct Options {
     pub provenance: bool,
     /// `workspace/name` of packages in which blobs may be found.
     pub mount_from: Vec<String>,
+    /// Images whose layers the one that is pushed may have.
+    pub cache_from: Vec<CacheSource>,
     /// Whether nothing is written to the registry.
     pub dry_run: bool,
+}
+
+/// An image of the registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheSource {
+    /// `workspace/name`.
+    pub repository: String,
+    /// Its tag.
+    pub tag: Tag,
 }
 
 impl Options {
@@ -52,6 +63,11 @@ impl Options {
             let found = mount_from(given.mount_from.as_deref(), &list, workspace);
             problems.take_all("MOUNT_FROM", found)
         });
+        let caches = problems.take("CACHE_FROM", given.list("CACHE_FROM"));
+        let cache_from = caches.and_then(|list| {
+            let found = cache_from(given.cache_from.as_deref(), &list, workspace);
+            problems.take_all("CACHE_FROM", found)
+        });
         let dry_run = problems.take("DRY_RUN", values::boolean(given.dry_run.as_deref()));
         let mut options = Self {
             mode: mode?,
@@ -60,6 +76,7 @@ impl Options {
             annotations: BTreeMap::new(),
             provenance: provenance?,
             mount_from: mount_from?,
+            cache_from: cache_from?,
             dry_run: dry_run?,
         };
         if options.provenance {
@@ -84,6 +101,7 @@ impl Options {
             ("COMPRESSION", given.compression.is_some()),
             ("ANNOTATIONS", !self.annotations.is_empty()),
             ("MOUNT_FROM", !self.mount_from.is_empty()),
+            ("CACHE_FROM", !self.cache_from.is_empty()),
             ("DRY_RUN", self.dry_run),
             ("CA_CERT", given.ca_cert.is_some()),
         ];
@@ -148,7 +166,7 @@ pub enum Compression {
 
 impl Default for Compression {
     fn default() -> Self {
-        Self::Gzip(6)
+        Self::Gzip(5)
     }
 }
 
@@ -167,7 +185,7 @@ impl Compression {
             }
         };
         match method {
-            "gzip" => Ok(Self::Gzip(within(6, 9)?.into())),
+            "gzip" => Ok(Self::Gzip(within(5, 9)?.into())),
             "zstd" => Ok(Self::Zstd(within(3, 19)?.into())),
             "none" if level.is_none() => Ok(Self::Raw),
             _ => Err(format!("{text:?} is none of gzip, gzip:LEVEL, zstd, zstd:LEVEL, none")),
@@ -205,16 +223,11 @@ pub(super) fn mount_from(
     list: &[&str],
     workspace: Option<&str>,
 ) -> Result<Vec<String>, Vec<String>> {
-    let words = text.unwrap_or_default().split(|c: char| c.is_whitespace() || c == ',');
-    let words = words.filter(|word| !word.is_empty()).chain(list.iter().copied());
     let (mut found, mut problems) = (Vec::new(), Vec::new());
-    let workspace = workspace.unwrap_or("workspace");
-    for word in words {
-        let inside = word.strip_prefix(workspace).and_then(|rest| rest.strip_prefix('/'));
-        let path = format!("{workspace}/{}", inside.unwrap_or(word));
-        match names::check_path(&path) {
-            Ok(()) if found.contains(&path) => {}
-            Ok(()) => found.push(path),
+    for word in words(text, list) {
+        match path(word, workspace) {
+            Ok(path) if found.contains(&path) => {}
+            Ok(path) => found.push(path),
             Err(problem) => problems.push(problem),
         }
     }
@@ -222,6 +235,42 @@ pub(super) fn mount_from(
         problems.push(format!("names {} packages; {MOST_SOURCES} are allowed", found.len()));
     }
     if problems.is_empty() { Ok(found) } else { Err(problems) }
+}
+
+/// The images whose layers may be known: `NAME` or `NAME:TAG`; a name without a tag means `latest`.
+fn cache_from(
+    text: Option<&str>,
+    list: &[&str],
+    workspace: Option<&str>,
+) -> Result<Vec<CacheSource>, Vec<String>> {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for word in words(text, list) {
+        let (name, tag) = match word.rsplit_once(':') {
+            Some((name, tag)) => (name, Tag::parse(tag)),
+            None => (word, Ok(Tag::latest())),
+        };
+        match path(name, workspace).and_then(|repository| Ok((repository, tag?))) {
+            Ok((repository, tag)) => found.push(CacheSource { repository, tag }),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if found.len() > MOST_SOURCES {
+        problems.push(format!("names {} images; {MOST_SOURCES} are allowed", found.len()));
+    }
+    if problems.is_empty() { Ok(found) } else { Err(problems) }
+}
+
+fn words<'a>(text: Option<&'a str>, list: &'a [&'a str]) -> impl Iterator<Item = &'a str> {
+    let words = text.unwrap_or_default().split(|c: char| c.is_whitespace() || c == ',');
+    words.filter(|word| !word.is_empty()).chain(list.iter().copied())
+}
+
+/// The path of a package, which is in this workspace whether that is written or not.
+fn path(name: &str, workspace: Option<&str>) -> Result<String, String> {
+    let workspace = workspace.unwrap_or("workspace");
+    let inside = name.strip_prefix(workspace).and_then(|rest| rest.strip_prefix('/'));
+    let path = format!("{workspace}/{}", inside.unwrap_or(name));
+    names::check_path(&path).map(|()| path)
 }
 
 /// Each is asked once for every blob that is missing.
@@ -234,7 +283,7 @@ mod tests {
     #[test]
     fn compression_has_a_method_and_a_level() {
         let parse = |text| Compression::parse(Some(text));
-        assert_eq!(Compression::parse(None), Ok(Compression::Gzip(6)));
+        assert_eq!(Compression::parse(None), Ok(Compression::Gzip(5)));
         assert_eq!(parse("gzip:1"), Ok(Compression::Gzip(1)));
         assert_eq!(parse("zstd"), Ok(Compression::Zstd(3)));
         assert_eq!(parse(" zstd:19 "), Ok(Compression::Zstd(19)));
@@ -249,5 +298,16 @@ mod tests {
         let found = mount_from(Some("base acme/web,base"), &["team/api"], Some("acme"));
         assert_eq!(found.unwrap(), ["acme/base", "acme/web", "acme/team/api"]);
         assert!(mount_from(Some("Base"), &[], Some("acme")).is_err());
+    }
+
+    #[test]
+    fn images_that_may_have_layers_have_a_tag() {
+        let found = cache_from(Some("base:3 acme/web"), &["app:main"], Some("acme")).unwrap();
+        let found: Vec<String> =
+            found.iter().map(|cache| format!("{}:{}", cache.repository, cache.tag)).collect();
+        assert_eq!(found, ["acme/base:3", "acme/web:latest", "acme/app:main"]);
+        for wrong in ["base:", "Base:1", "base:.x", "reg.example:5000/base:1"] {
+            assert!(cache_from(Some(wrong), &[], Some("acme")).is_err(), "{wrong}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::choose::Chosen;
 use super::docker::{self, Found};
 use super::documents::{Descriptor, Listed};
 use super::files::{Files, INDEX, LIST, Reading, digest_of_config, invalid};
-use super::layout::{self, Child, Node};
+use super::layout::{self, Child, Node, Part};
 use super::listed::{self, Entry};
 use super::{Fault, disk, location};
 use crate::config::{PathKind, Platform};
@@ -38,6 +38,8 @@ pub(super) struct Candidate {
     /// Of its manifest or index, or of its configuration.
     pub(super) digest: Option<Digest>,
     written: Written,
+    /// Everything in the layout that is about something.
+    referrers: Arc<Vec<Part>>,
 }
 
 /// How an image is written down.
@@ -86,7 +88,8 @@ impl Candidate {
             }
         };
         let root = root.ok_or_else(|| invalid("it is empty"))?;
-        Ok(Found::Manifests(Chosen::from(&root, wanted)?))
+        let chosen = Chosen::from(&root, wanted)?.with(&self.referrers);
+        Ok(Found::Manifests(chosen))
     }
 }
 
@@ -110,7 +113,8 @@ fn from_list(files: &Files) -> Result<Vec<Candidate>, Fault> {
             continue;
         }
         let (names, digest) = (listed.repo_tags.clone(), digest_of_config(&listed.config));
-        candidates.push(Candidate { names, digest, written: Written::Listed(listed) });
+        let (written, referrers) = (Written::Listed(listed), Arc::default());
+        candidates.push(Candidate { names, digest, written, referrers });
     }
     Ok(candidates)
 }
@@ -122,6 +126,7 @@ fn from_index(files: &Files) -> Result<Vec<Candidate>, Fault> {
     };
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut platforms = Vec::new();
+    let referrers = Arc::new(referrers(files, &descriptors)?);
     for descriptor in descriptors {
         let (names, digest) = (descriptor.names(), descriptor.digest.clone());
         let same = |known: &&mut Candidate| known.digest.as_ref() == Some(&digest);
@@ -135,20 +140,39 @@ fn from_index(files: &Files) -> Result<Vec<Candidate>, Fault> {
             platforms.push(descriptor.clone());
         }
         let (digest, written) = (Some(digest), Written::Named(descriptor));
-        candidates.push(Candidate { names, digest, written });
+        let referrers = Arc::clone(&referrers);
+        candidates.push(Candidate { names, digest, written, referrers });
         if candidates.len() > MOST_IMAGES {
             return Err(invalid(format!("{INDEX} names more than {MOST_IMAGES} images")).into());
         }
     }
     if platforms.len() > 1 && platforms.len() == candidates.len() {
         let written = Written::Platforms(platforms);
-        return Ok(vec![Candidate { names: Vec::new(), digest: None, written }]);
+        return Ok(vec![Candidate { names: Vec::new(), digest: None, written, referrers }]);
+    }
+    // What is about an image goes along with it and is none.
+    let is_beside = |candidate: &Candidate| {
+        candidate.names.is_empty()
+            && referrers.iter().any(|part| Some(&part.manifest.digest) == candidate.digest.as_ref())
+    };
+    if !candidates.iter().all(is_beside) {
+        candidates.retain(|candidate| !is_beside(candidate));
     }
     // Some tools leave signatures and the like beside the images that they belong to.
     if candidates.iter().any(|candidate| !candidate.names.is_empty()) {
         candidates.retain(|candidate| !candidate.names.is_empty());
     }
     Ok(candidates)
+}
+
+/// The manifests in the index of a layout that are about others: signatures, bills of materials.
+fn referrers(files: &Files, descriptors: &[Descriptor]) -> io::Result<Vec<Part>> {
+    let children = layout::walk(files, descriptors.to_vec())?;
+    let parts = children.into_iter().filter_map(|child| match child.node {
+        Node::Part(part) if part.subject.is_some() => Some(*part),
+        _ => None,
+    });
+    Ok(parts.collect())
 }
 
 /// An index of manifests that had none.

@@ -22,6 +22,8 @@ pub(super) struct Chosen {
     parts: Vec<Part>,
     /// Inner before outer; the last one goes under the tag. None for a single platform.
     indexes: Vec<Manifest>,
+    /// Signatures and the like: what is about one of those above, or about one of these.
+    beside: Vec<Part>,
 }
 
 impl Chosen {
@@ -30,7 +32,7 @@ impl Chosen {
         match &root.node {
             Node::Part(part) => {
                 fits(wanted, root.platform())?;
-                Ok(Self { parts: vec![(**part).clone()], indexes: Vec::new() })
+                Ok(Self::of(vec![(**part).clone()], Vec::new()))
             }
             Node::Index { .. } => Self::from_index(root, wanted),
             Node::Missing(what) => Err(Failure::new(format!("{what} is missing"))),
@@ -38,9 +40,36 @@ impl Chosen {
         }
     }
 
+    fn of(parts: Vec<Part>, indexes: Vec<Manifest>) -> Self {
+        Self { parts, indexes, beside: Vec::new() }
+    }
+
+    /// Takes along what is about the manifests that were chosen.
+    pub(super) fn with(mut self, referrers: &[Part]) -> Self {
+        let parts = self.parts.iter().map(|part| &part.manifest);
+        let mut known: HashSet<Digest> =
+            parts.chain(&self.indexes).map(|manifest| manifest.digest.clone()).collect();
+        // A signature may itself be signed, in any order.
+        let mut left: Vec<&Part> = referrers.iter().collect();
+        loop {
+            let about = |part: &&Part| part.subject.as_ref().is_some_and(|of| known.contains(of));
+            let (found, others): (Vec<&Part>, Vec<&Part>) = left.into_iter().partition(about);
+            if found.is_empty() {
+                return self;
+            }
+            for part in found {
+                if known.insert(part.manifest.digest.clone()) {
+                    self.beside.push(part.clone());
+                }
+            }
+            left = others;
+        }
+    }
+
     /// Bytes of the blobs.
     pub(super) fn size(&self) -> u64 {
-        let blobs = self.parts.iter().flat_map(|part| part.layers.iter().chain([&part.config]));
+        let all = self.parts.iter().chain(&self.beside);
+        let blobs = all.flat_map(|part| part.layers.iter().chain([&part.config]));
         let mut seen = HashSet::new();
         let once = blobs.filter(|blob| seen.insert(&blob.digest));
         once.fold(0, |sum, blob| sum.saturating_add(blob.size))
@@ -56,10 +85,10 @@ impl Chosen {
                     continue;
                 }
                 let file = files.blob(&layer.digest, reading)?;
-                layers.push(Blob { media_type: layer.media_type.clone().into(), file });
+                layers.push(Blob::here(layer.media_type.clone(), file));
             }
-            let media_type = part.config.media_type.clone().into();
-            configs.push(Blob { media_type, file: files.blob(&part.config.digest, reading)? });
+            let file = files.blob(&part.config.digest, reading)?;
+            configs.push(Blob::here(part.config.media_type.clone(), file));
         }
         let platforms = self.parts.iter().filter_map(|part| part.platform.as_ref());
         let platforms = platforms.map(Platform::to_string).collect();
@@ -72,6 +101,14 @@ impl Chosen {
         let Some(manifest) = manifests.pop() else {
             return Err(invalid("nothing was chosen"));
         };
+        for part in &self.beside {
+            // Their configurations say nothing of the image; they are blobs like others.
+            for blob in part.layers.iter().chain([&part.config]) {
+                let file = files.blob(&blob.digest, reading)?;
+                layers.push(Blob::here(blob.media_type.clone(), file));
+            }
+            manifests.push(part.manifest.clone());
+        }
         let id = match (self.parts.as_slice(), self.indexes.as_slice()) {
             ([part], []) => Some(part.config.digest.clone()),
             _ => None,
@@ -114,7 +151,7 @@ impl Chosen {
     }
 
     fn whole(root: &Child) -> Self {
-        let mut chosen = Self { parts: Vec::new(), indexes: Vec::new() };
+        let mut chosen = Self::of(Vec::new(), Vec::new());
         chosen.add(root);
         chosen
     }
@@ -162,7 +199,7 @@ impl Chosen {
         };
         let index = Manifest::index(media_type, &descriptors.iter().collect::<Vec<_>>())
             .map_err(|error| Failure::new(format!("an index could not be written: {error}")))?;
-        Ok(Self { parts, indexes: vec![index] })
+        Ok(Self::of(parts, vec![index]))
     }
 }
 

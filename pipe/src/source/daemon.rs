@@ -18,7 +18,6 @@ use super::files::{Files, Reading};
 use super::{Endpoint, Fault, Local, stream};
 use crate::config::DockerHosts;
 use crate::error::{Error, Failure};
-use crate::image::Digest;
 use crate::progress::Progress;
 
 /// A daemon that answered.
@@ -41,6 +40,11 @@ pub(super) struct Inspected {
     pub(super) architecture: String,
     #[serde(default)]
     pub(super) os: String,
+    #[serde(default)]
+    pub(super) variant: Option<String>,
+    /// Names with the digests of manifests under which the image was pulled or pushed.
+    #[serde(default)]
+    pub(super) repo_digests: Option<Vec<String>>,
     /// Which manifest or index the image is; only the containerd store says it.
     #[serde(default)]
     pub(super) descriptor: Option<serde::de::IgnoredAny>,
@@ -133,12 +137,23 @@ impl Daemon {
         name: &str,
         reading: &Reading,
     ) -> Result<Files, Error> {
-        let raw: Vec<Digest> = image.diff_ids.iter().filter_map(|id| Digest::parse(id)).collect();
-        if raw.len() != image.diff_ids.len() {
+        let Some(raw) = image.digests() else {
             return Err(self.odd("names a layer that is not sha256"));
-        }
+        };
         // What the containerd store has keeps its digest, raw layers too.
         let raw = if image.is_stored { Vec::new() } else { raw };
+        self.read_export(image, name, reading, move |tar, reading| stream::read(tar, &raw, reading))
+            .await
+    }
+
+    /// Lets `read` have the export of an image, as much of it as it reads.
+    pub(super) async fn read_export<T: Send + 'static>(
+        &self,
+        image: &Local,
+        name: &str,
+        reading: &Reading,
+        read: impl FnOnce(Pieces, &Reading) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, Error> {
         // By ID, not by name: the name may move, and without a tag it would mean every tag.
         let url = self.url(&["images", &image.id, "get"]);
         let request = self.http.get(url).send();
@@ -149,7 +164,7 @@ impl Daemon {
         let (pieces, received) = mpsc::channel(PIECES);
         let reader = tokio::task::spawn_blocking({
             let reading = reading.clone();
-            move || stream::read(Pieces { received, current: Bytes::new() }, &raw, &reading)
+            move || read(Pieces { received, current: Bytes::new() }, &reading)
         });
         let sent = self.pump(response, &pieces, &reading.progress).await;
         drop(pieces);
@@ -248,7 +263,7 @@ impl Daemon {
 }
 
 /// The pieces of a body as a blocking reader.
-struct Pieces {
+pub(super) struct Pieces {
     received: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
 }

@@ -16,6 +16,7 @@ use super::listed::{self, Entry};
 use super::{Fault, Local};
 use crate::config::Platform;
 use crate::image::{Digest, Image};
+use crate::known::Wanted;
 
 /// An image, ready to be read.
 #[derive(Debug)]
@@ -32,6 +33,14 @@ impl Found {
         match self {
             Self::Manifests(chosen) => Ok((chosen.size(), 0)),
             Self::Listed(entry) => entry.size(files),
+        }
+    }
+
+    /// What can be asked about it before its layers are read.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        match self {
+            Self::Manifests(_) => None,
+            Self::Listed(entry) => entry.wanted(),
         }
     }
 

@@ -39,6 +39,8 @@ pub(super) struct ImageManifest {
     pub(super) media_type: Option<String>,
     pub(super) config: Descriptor,
     pub(super) layers: Vec<Descriptor>,
+    /// The manifest that this one is about (image-spec, manifest.md, "subject").
+    pub(super) subject: Option<Digest>,
 }
 
 /// An entry of Docker's `manifest.json`.
@@ -166,13 +168,17 @@ impl ImageManifest {
             config: Value,
             #[serde(deserialize_with = "or_default")]
             layers: Vec<Value>,
+            #[serde(default)]
+            subject: Option<Value>,
         }
         let fields: Fields = json(bytes, what)?;
+        let subject = fields.subject.map(Descriptor::read).transpose()?;
         let layers = fields.layers.into_iter().map(Descriptor::read);
         Ok(Self {
             media_type: fields.media_type,
             config: Descriptor::read(fields.config)?,
             layers: layers.collect::<Result<_, _>>()?,
+            subject: subject.map(|subject| subject.digest),
         })
     }
 }

@@ -10,12 +10,14 @@ use std::io::{self, Read, Seek as _, SeekFrom, Take};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::members::normal;
 use super::pack::{self, Compression};
 use crate::config;
 use crate::image::{Blob, Digest};
+use crate::known::Known;
 use crate::progress::Progress;
 use crate::spool::{Spool, SpoolFile};
 
@@ -27,6 +29,10 @@ pub(super) struct Reading {
     pub(super) progress: Progress,
     /// What becomes of raw layers.
     pub(super) compression: config::Compression,
+    /// What the registry has of the image.
+    pub(super) known: Arc<Known>,
+    /// Takes layers that can be sent while the rest is read.
+    pub(super) ready: Option<UnboundedSender<Blob>>,
     /// Nobody waits for the result any more.
     pub(super) stopped: CancellationToken,
 }
@@ -177,8 +183,7 @@ impl Files {
             Content::Packed { raw, blob } => (raw.clone(), blob.clone()),
             content => match (compression(content)?, digest_in(&name)) {
                 (Some(kind), Some(digest)) => {
-                    let media_type = kind.media_type().into();
-                    return Ok(Blob { media_type, file: self.blob(&digest, reading)? });
+                    return Ok(Blob::here(kind.media_type(), self.blob(&digest, reading)?));
                 }
                 (kind, _) => self.looked_into(&name, content, kind, reading)?,
             },
@@ -187,6 +192,15 @@ impl Files {
             return Err(invalid(format!("layer {name} hashes to {raw}, {diff_id} expected")));
         }
         Ok(blob)
+    }
+
+    /// Whether a layer is there and not compressed.
+    pub(super) fn is_raw(&self, name: &str) -> io::Result<bool> {
+        match self.find(name) {
+            Some((_, Content::Packed { .. })) => Ok(true),
+            Some((_, content)) => Ok(compression(content)?.is_none()),
+            None => Ok(false),
+        }
     }
 
     /// The bytes of a configuration and where they lie; none if it is not there. A name with a
@@ -245,7 +259,7 @@ impl Files {
             Some(kind) => {
                 let inside = pack::unpack(reader, kind)?;
                 let file = content.file(inside.digest).ok_or_else(|| changed(name))?;
-                (inside.raw, inside.size, Blob { media_type: kind.media_type().into(), file })
+                (inside.raw, inside.size, Blob::here(kind.media_type(), file))
             }
         };
         if read != size {
@@ -319,6 +333,14 @@ impl Extent {
 }
 
 impl Reading {
+    /// A layer of the image can be sent. A small one is sent with the rest.
+    pub(super) fn announce(&self, blob: &Blob) {
+        if let Some(ready) = self.ready.as_ref().filter(|_| blob.size >= WORTH_IT) {
+            // Nobody listens any more if sending has failed, and then reading ends soon.
+            let _ = ready.send(blob.clone());
+        }
+    }
+
     /// Counts what is read and ends when nobody waits for it any more.
     pub(super) fn watch<R: Read>(&self, inner: R) -> Watched<'_, R> {
         Watched { inner, reading: self }
@@ -388,6 +410,8 @@ pub(super) const INDEX: &str = "index.json";
 /// Configurations and manifests are a few KiB; registries refuse more than 4 MiB.
 pub(super) const LARGEST_DOCUMENT: u64 = 4 << 20;
 const MOST_LINKS: usize = 8;
+/// Bytes of a layer from which sending it while others are read saves time.
+const WORTH_IT: u64 = 1 << 20;
 const WEIGHT_OF_ENTRY: usize = 150;
 /// An archive of a hundred images has ten thousand files.
 const MOST_WEIGHT: usize = 32 << 20;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::daemon::Inspected;
 use super::files::Reading;
 use super::{Endpoint, Fault, Local, docker, near as names, stream};
-use crate::config::{Compression, DockerHosts};
+use crate::config::{Compression, DockerHosts, Platform};
 use crate::image::{Blob, Digest, Image};
 use crate::progress::Progress;
 use crate::spool::Spool;
@@ -56,8 +56,9 @@ pub fn docker_archive(
     if raw.len() != diff_ids.len() {
         return Err("names a layer that is not sha256".to_owned());
     }
-    let (id, platform) = ("sha256:0".to_owned(), "linux/amd64".to_owned());
-    let local = Local { id, platform, diff_ids: diff_ids.to_vec(), is_stored: false };
+    let (id, platform) = ("sha256:0".to_owned(), Platform::new("linux", "amd64", None));
+    let local =
+        Local { id, platform, diff_ids: diff_ids.to_vec(), is_stored: false, seen_as: Vec::new() };
     let mut read = || -> Result<Image, Fault> {
         let files = stream::read(&mut tar, &raw, &reading)?;
         Ok(docker::exported(&files, &local, &[])?.read(&files, &reading)?)
@@ -83,9 +84,13 @@ fn found(image: &Image) -> Result<Found, String> {
 fn blob(blob: &Blob) -> Result<FoundBlob, String> {
     Ok(FoundBlob {
         media_type: blob.media_type.clone().into_owned(),
-        digest: blob.file.digest.to_string(),
-        size: blob.file.size,
-        bytes: blob.file.read(1 << 30).map_err(|error| error.to_string())?,
+        digest: blob.digest.to_string(),
+        size: blob.size,
+        bytes: blob
+            .file()
+            .ok_or("it is not here")?
+            .read(1 << 30)
+            .map_err(|error| error.to_string())?,
     })
 }
 

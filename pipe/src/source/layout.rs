@@ -45,6 +45,8 @@ pub(super) struct Part {
     pub(super) config: Descriptor,
     pub(super) layers: Vec<Descriptor>,
     pub(super) platform: Option<Platform>,
+    /// What it is about, if it is a signature or the like.
+    pub(super) subject: Option<Digest>,
     /// A layer of it is not compressed.
     pub(super) raw: bool,
 }
@@ -157,7 +159,7 @@ impl Walk<'_> {
         if let Some(node) = disagrees(descriptor, read.media_type.as_deref(), name) {
             return Ok(node);
         }
-        let ImageManifest { config, layers, .. } = read;
+        let ImageManifest { config, layers, subject, .. } = read;
         for blob in layers.iter().chain([&config]) {
             match self.files.presence(&blob.digest) {
                 Presence::Stored(size) if size == blob.size => {}
@@ -177,6 +179,7 @@ impl Walk<'_> {
             config,
             layers,
             platform: None,
+            subject,
             raw: false,
         };
         if part.config.is_image_config()

@@ -11,7 +11,8 @@ use std::io;
 use super::documents::{Configuration, Listed};
 use super::files::{Files, LIST, Reading, invalid};
 use crate::config::Platform;
-use crate::image::{Blob, IMAGE_CONFIG, Image, Manifest};
+use crate::image::{Blob, Digest, IMAGE_CONFIG, Image, Manifest};
+use crate::known::Wanted;
 use crate::spool::SpoolFile;
 
 /// An entry of the list whose configuration was read.
@@ -54,6 +55,17 @@ impl Entry {
         self.configuration.diff_ids()
     }
 
+    /// What can be asked about it before its layers are read.
+    pub(super) fn wanted(&self) -> Option<Wanted> {
+        let diff_ids = self.diff_ids().iter().map(|diff_id| Digest::parse(diff_id));
+        Some(Wanted {
+            diff_ids: diff_ids.collect::<Option<_>>()?,
+            config: self.config.digest.clone(),
+            platform: self.platform(),
+            seen_as: Vec::new(),
+        })
+    }
+
     /// Bytes of the layers, and how many of them the spool may have to hold.
     pub(super) fn size(&self, files: &Files) -> io::Result<(u64, u64)> {
         let mut names = self.listed.layers.clone();
@@ -74,11 +86,16 @@ impl Entry {
             let (there, named) = (names.len(), diff_ids.len());
             return Err(invalid(format!("{there} layers are listed, {named} expected")));
         }
-        let layers = names.iter().zip(diff_ids);
-        let layers: Vec<Blob> = layers
-            .map(|(name, diff_id)| files.layer(name, diff_id, reading))
-            .collect::<io::Result<_>>()?;
-        let config = Blob { media_type: IMAGE_CONFIG.into(), file: self.config.clone() };
+        let layer = |(name, diff_id): (&String, &String)| {
+            let known = Digest::parse(diff_id).and_then(|id| reading.known.layer(&id).cloned());
+            match known {
+                // What is compressed goes out as it is.
+                Some(known) if files.is_raw(name)? => Ok(known),
+                _ => files.layer(name, diff_id, reading),
+            }
+        };
+        let layers: Vec<Blob> = names.iter().zip(diff_ids).map(layer).collect::<io::Result<_>>()?;
+        let config = Blob::here(IMAGE_CONFIG, self.config.clone());
         let manifest = Manifest::build(&config, &layers).map_err(io::Error::other)?;
         let platform = self.platform().map(|platform| platform.to_string());
         Ok(Image::single(layers, config, manifest, platform))

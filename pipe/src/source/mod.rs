@@ -25,13 +25,16 @@ mod location;
 mod members;
 mod near;
 mod pack;
+mod part;
 pub mod probe;
 mod resolve;
 mod stream;
+mod v1;
 
 use std::io;
 use std::sync::Arc;
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::endpoint::Endpoint;
@@ -41,10 +44,11 @@ use self::daemon::{Daemon, Inspected};
 use self::docker::Found;
 use self::files::Reading;
 use crate::client::Registry;
-use crate::config::{Compression, Config, ImageSource, Tag};
+use crate::config::{Compression, Config, ImageSource, Platform, Tag};
 use crate::error::{Error, Failure};
 use crate::existing::{self, Existing};
-use crate::image::{Digest, Image};
+use crate::image::{Blob, Digest, Image};
+use crate::known::{Known, Wanted};
 use crate::output::megabytes;
 use crate::progress::Progress;
 use crate::report::{Outcome, PushedTag};
@@ -60,7 +64,39 @@ pub(crate) struct Selected {
     /// Bytes that the spool may have to hold.
     pub(crate) spooled: u64,
     pub(crate) tags: Vec<Tag>,
+    /// What the registry has of it.
+    pub(crate) known: Arc<Known>,
+    /// All of it, if the registry has that and it need not be read.
+    pub(crate) whole: Option<Image>,
     what: What,
+}
+
+impl Selected {
+    /// What can be asked about the image before it is read. Manifests that exist go out as they are:
+    /// about them there is nothing to be found out.
+    pub(crate) fn wanted(&self) -> Option<Wanted> {
+        match &self.what {
+            What::Local(local) if local.is_stored => None,
+            What::Local(local) => Some(Wanted {
+                diff_ids: local.digests()?,
+                config: Digest::parse(&local.id)?,
+                platform: Some(local.platform.clone()),
+                seen_as: local.seen_as.clone(),
+            }),
+            What::Found(found) => found.wanted(),
+        }
+    }
+
+    /// The digest of its manifest or index, and what it runs on, where the daemon keeps those as they
+    /// are.
+    pub(crate) fn stored(&self) -> Option<(Digest, String)> {
+        match &self.what {
+            What::Local(local) if local.is_stored => {
+                Some((Digest::parse(&local.id)?, local.platform.to_string()))
+            }
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -75,12 +111,20 @@ enum What {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Local {
     id: String,
-    /// `os/architecture`.
-    platform: String,
+    platform: Platform,
     /// The digests of the raw layers, bottom first.
     diff_ids: Vec<String>,
     /// The daemon keeps manifests and layers as they were pulled or built.
     is_stored: bool,
+    /// Repositories, with registry, and the digests of manifests there.
+    seen_as: Vec<(String, Digest)>,
+}
+
+impl Local {
+    /// The digests of the raw layers, if this program knows their kind.
+    fn digests(&self) -> Option<Vec<Digest>> {
+        self.diff_ids.iter().map(|diff_id| Digest::parse(diff_id)).collect()
+    }
 }
 
 /// An open source.
@@ -158,7 +202,7 @@ impl Source {
             tracing::info!("tag {tag}: {digest}");
             pushed.push(PushedTag {
                 image_id: Digest::parse(&local.id),
-                platform: Some(local.platform.clone()),
+                platform: Some(local.platform.to_string()),
                 ..existing::pushed(&registry.name(), tag, &digest, Outcome::Pushed)
             });
         }
@@ -173,15 +217,31 @@ impl Source {
         }
     }
 
-    /// Reads an image, once, and compresses what is not compressed into the spool.
+    /// Reads of an image what the registry does not have, once, and compresses what is not compressed
+    /// into the spool. Layers that are ready to be sent before the rest is read go to `ready`.
     pub(crate) async fn read(
         &self,
         selected: &Selected,
         config: &Config,
         spool: &Arc<Spool>,
         progress: &Progress,
+        ready: Option<UnboundedSender<Blob>>,
     ) -> Result<Image, Error> {
-        let reading = Reading::new(spool, progress, config.options.compression);
+        let reading = Reading {
+            known: Arc::clone(&selected.known),
+            ready,
+            ..Reading::new(spool, progress, config.options.compression)
+        };
+        if let (Kind::Daemon(daemon), What::Local(local)) = (&self.0, &selected.what)
+            && !local.is_stored
+            && !selected.known.is_empty()
+        {
+            let image = part::image(daemon, local, &selected.name, &config.platforms, &reading);
+            match image.await? {
+                Some(image) => return Ok(image),
+                None => tracing::debug!("the export is not as expected: reading all of it"),
+            }
+        }
         let about;
         let (files, found) = match (&self.0, &selected.what) {
             (Kind::Daemon(daemon), What::Local(local)) => {
@@ -209,7 +269,8 @@ impl Source {
 impl Reading {
     fn new(spool: &Arc<Spool>, progress: &Progress, compression: Compression) -> Self {
         let (spool, progress) = (Arc::clone(spool), progress.clone());
-        Self { spool, progress, compression, stopped: CancellationToken::new() }
+        let (known, stopped) = (Arc::default(), CancellationToken::new());
+        Self { spool, progress, compression, known, ready: None, stopped }
     }
 }
 
@@ -256,7 +317,7 @@ async fn blocking<T: Send + 'static>(
 
 fn local(name: String, image: Inspected, tags: Vec<Tag>) -> Selected {
     let diff_ids = image.root.layers.unwrap_or_default();
-    let platform = format!("{}/{}", image.os, image.architecture);
+    let platform = Platform::new(&image.os, &image.architecture, image.variant.as_deref());
     tracing::info!(
         "image {name} ({}, {platform}, layers: {}, unpacked: {}) goes out as {}",
         image.id.trim_start_matches("sha256:").get(..12).unwrap_or(&image.id),
@@ -265,8 +326,15 @@ fn local(name: String, image: Inspected, tags: Vec<Tag>) -> Selected {
         list(&tags)
     );
     let is_stored = image.descriptor.is_some();
-    let what = What::Local(Local { id: image.id, platform, diff_ids, is_stored });
-    Selected { name, size: image.size, spooled: image.size, tags, what }
+    let seen_as = image.repo_digests.unwrap_or_default();
+    let seen_as = seen_as.iter().filter_map(|text| {
+        let (name, digest) = text.split_once('@')?;
+        Some((name.to_owned(), Digest::parse(digest)?))
+    });
+    let seen_as = seen_as.collect();
+    let what = What::Local(Local { id: image.id, platform, diff_ids, is_stored, seen_as });
+    let known = Arc::default();
+    Selected { name, size: image.size, spooled: image.size, tags, known, whole: None, what }
 }
 
 async fn found(
@@ -290,7 +358,8 @@ async fn found(
     let about = format!("image {name} in {}", archive.label);
     let (found, (size, spooled)) = result.map_err(|fault| fault.about(&about))?;
     tracing::info!("{about} ({}) goes out as {}", megabytes(size), list(&tags));
-    Ok(Selected { name, size, spooled, tags, what: What::Found(Arc::new(found)) })
+    let (known, what) = (Arc::default(), What::Found(Arc::new(found)));
+    Ok(Selected { name, size, spooled, tags, known, whole: None, what })
 }
 
 fn list(tags: &[Tag]) -> String {

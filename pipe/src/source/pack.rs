@@ -77,7 +77,7 @@ pub(super) fn pack(input: &mut impl Read, reading: &Reading) -> io::Result<Packe
         config::Compression::Zstd(_) => LAYER_ZSTD,
         config::Compression::Raw => LAYER_RAW,
     };
-    let blob = Blob { media_type: media_type.into(), file: writer.finish()? };
+    let blob = Blob { raw: Some(size), ..Blob::here(media_type, writer.finish()?) };
     Ok(Packed { raw, size, blob })
 }
 

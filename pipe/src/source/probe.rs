@@ -28,8 +28,9 @@ pub fn export(
     directory: &Path,
 ) -> Result<Vec<Digest>, Error> {
     let reading = reading(directory)?;
-    let (id, platform) = (id.to_owned(), "linux/amd64".to_owned());
-    let local = Local { id, platform, diff_ids: diff_ids.to_vec(), is_stored: false };
+    let (id, platform) = (id.to_owned(), Platform::new("linux", "amd64", None));
+    let local =
+        Local { id, platform, diff_ids: diff_ids.to_vec(), is_stored: false, seen_as: Vec::new() };
     let raw: Vec<Digest> = diff_ids.iter().filter_map(|id| Digest::parse(id)).collect();
     let read = || -> Result<Image, Fault> {
         let files = stream::read(tar, &raw, &reading)?;

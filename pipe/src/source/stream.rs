@@ -76,6 +76,7 @@ fn store(
 
 fn pack(content: &mut impl Read, reading: &Reading) -> io::Result<Content> {
     let packed = pack::pack(content, reading)?;
+    reading.announce(&packed.blob);
     Ok(Content::Packed { raw: packed.raw, blob: packed.blob })
 }
 

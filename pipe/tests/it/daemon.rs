@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
@@ -22,6 +22,8 @@ pub(crate) struct Daemon {
     pub(crate) host: String,
     /// What was asked for that changes something: method, path and query, login.
     calls: Arc<Mutex<Vec<String>>>,
+    /// Exports that were asked for, and bytes of them that were taken.
+    exported: Arc<Mutex<(usize, usize)>>,
     server: JoinHandle<()>,
 }
 
@@ -43,6 +45,7 @@ struct Store {
     images: Vec<Image>,
     faults: Faults,
     calls: Arc<Mutex<Vec<String>>>,
+    exported: Arc<Mutex<(usize, usize)>>,
 }
 
 impl Daemon {
@@ -53,19 +56,24 @@ impl Daemon {
     pub(crate) async fn with_faults(images: Vec<Image>, faults: Faults) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = format!("tcp://{}", listener.local_addr().unwrap());
-        let calls = Arc::default();
-        let router = router(images, faults, &calls);
+        let (calls, exported) = Default::default();
+        let router = router(images, faults, &calls, &exported);
         let server = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-        Self { host, calls, server }
+        Self { host, calls, exported, server }
     }
 
     pub(crate) fn on_socket(images: Vec<Image>, path: &Path) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let host = format!("unix://{}", path.display());
-        let calls = Arc::default();
-        let router = router(images, Faults::default(), &calls);
+        let (calls, exported) = Default::default();
+        let router = router(images, Faults::default(), &calls, &exported);
         let server = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-        Self { host, calls, server }
+        Self { host, calls, exported, server }
+    }
+
+    /// How many exports were asked for, and how many bytes of them were taken.
+    pub(crate) fn exported(&self) -> (usize, usize) {
+        *self.exported.lock().unwrap()
     }
 
     /// What was asked for that changes something.
@@ -80,9 +88,14 @@ impl Drop for Daemon {
     }
 }
 
-fn router(images: Vec<Image>, faults: Faults, calls: &Arc<Mutex<Vec<String>>>) -> Router {
-    let calls = Arc::clone(calls);
-    Router::new().fallback(answer).with_state(Arc::new(Store { images, faults, calls }))
+fn router(
+    images: Vec<Image>,
+    faults: Faults,
+    calls: &Arc<Mutex<Vec<String>>>,
+    exported: &Arc<Mutex<(usize, usize)>>,
+) -> Router {
+    let (calls, exported) = (Arc::clone(calls), Arc::clone(exported));
+    Router::new().fallback(answer).with_state(Arc::new(Store { images, faults, calls, exported }))
 }
 
 /// `tag`, `push` and the removal of a name.
@@ -146,7 +159,8 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         let size = store.faults.claimed_size.unwrap_or(size as u64);
         let mut inspected = json!({
             "Id": image.id(), "RepoTags": image.names, "Size": size, "Os": "linux",
-            "Architecture": "amd64", "RootFS": {"Type": "layers", "Layers": image.diff_ids()},
+            "Architecture": "amd64", "RepoDigests": image.seen_as,
+            "RootFS": {"Type": "layers", "Layers": image.diff_ids()},
         });
         if image.layout == Layout::Containerd {
             inspected["Descriptor"] = json!({"digest": image.id()});
@@ -154,13 +168,15 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         return inspected.to_string().into_response();
     }
     match rest.strip_suffix("/get").and_then(find) {
-        Some(image) => export(image.export(), store.faults),
+        Some(image) => export(image.export(), store.faults, &store.exported),
         None => missing(),
     }
 }
 
 /// Streams the export in pieces of an odd size.
-fn export(mut tar: Vec<u8>, faults: Faults) -> Response {
+fn export(mut tar: Vec<u8>, faults: Faults, exported: &Arc<Mutex<(usize, usize)>>) -> Response {
+    let exported = Arc::clone(exported);
+    exported.lock().unwrap().0 += 1;
     tar.truncate(faults.cut_export.unwrap_or(tar.len()));
     let pieces: Vec<_> =
         tar.chunks(65_521).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
@@ -169,8 +185,10 @@ fn export(mut tar: Vec<u8>, faults: Faults) -> Response {
         None => Vec::new(),
     };
     let body = stream::iter(pieces.into_iter().chain(end));
+    let body = body.inspect(move |piece| {
+        exported.lock().unwrap().1 += piece.as_ref().map_or(0, Bytes::len);
+    });
     if faults.hang {
-        use futures_util::StreamExt as _;
         return Body::from_stream(body.take(1).chain(stream::pending())).into_response();
     }
     Body::from_stream(body).into_response()

@@ -40,6 +40,14 @@ pub(crate) struct Faults {
     pub(crate) stall_after: Option<usize>,
     /// Every blob can be mounted from this repository.
     pub(crate) mountable: Option<&'static str>,
+    /// So many blobs are lost right after they were said to be there.
+    pub(crate) losing: usize,
+    /// Blobs are sent short.
+    pub(crate) garbles: bool,
+    /// The status of every answer to whoever asks for a manifest.
+    pub(crate) no_manifests: Option<u16>,
+    /// One request in so many is answered with an error that passes; the seed says which.
+    pub(crate) flaky: Option<(u64, u64)>,
     /// What the token server answers instead of a token.
     pub(crate) token_answer: Option<String>,
 }

@@ -16,6 +16,7 @@ pub(crate) struct Step {
     variables: BTreeMap<String, String>,
     temporary: TempDir,
     files: TempDir,
+    one_core: bool,
 }
 
 /// What a run left behind.
@@ -38,6 +39,7 @@ impl Step {
             variables: BTreeMap::new(),
             temporary: TempDir::new().unwrap(),
             files: TempDir::new().unwrap(),
+            one_core: false,
         };
         let place = step.temporary.path().to_str().unwrap().to_owned();
         step.set("TMPDIR", &place)
@@ -55,6 +57,11 @@ impl Step {
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.variables.insert(name.to_owned(), value.to_owned());
         self
+    }
+
+    /// Lets the pipe see a single processor.
+    pub(crate) fn on_one_core(self) -> Self {
+        Self { one_core: true, ..self }
     }
 
     /// A step that reads no daemon.
@@ -79,7 +86,15 @@ impl Step {
     }
 
     pub(crate) fn spawn(&self) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_standpipe-pipe"))
+        let pipe = env!("CARGO_BIN_EXE_standpipe-pipe");
+        let mut command = match self.one_core {
+            true => Command::new("/usr/bin/taskset"),
+            false => Command::new(pipe),
+        };
+        if self.one_core {
+            command.args(["--cpu-list", "0", pipe]);
+        }
+        command
             .env_clear()
             .envs(&self.variables)
             .current_dir(&self.files)

@@ -39,6 +39,8 @@ pub(crate) struct Image {
     /// Raw layers, bottom first.
     pub(crate) layers: Vec<Vec<u8>>,
     pub(crate) config: Vec<u8>,
+    /// `RepoDigests`.
+    pub(crate) seen_as: Vec<String>,
     /// An export that is none of the above, and the ID of what is in it.
     pub(crate) given: Option<(String, Vec<u8>)>,
 }
@@ -53,7 +55,7 @@ impl Image {
             json!(diff_ids)
         );
         let (names, config) = (vec![name.to_owned()], config.into_bytes());
-        Self { names, layout, layers, config, given: None }
+        Self { names, layout, layers, config, seen_as: Vec::new(), given: None }
     }
 
     pub(crate) fn diff_ids(&self) -> Vec<String> {
@@ -142,12 +144,61 @@ impl Image {
         manifest.to_string().into_bytes()
     }
 
-    /// Folders named by made-up IDs; a repeated layer is a link, which may come first.
+    /// The names of the folders, as an engine makes them: the last one depends on more than the
+    /// layers (moby, image/v1/imagev1.go, `CreateID`).
+    fn folders(&self) -> Vec<String> {
+        let config = json!({"Hostname": "", "Domainname": "", "User": "", "AttachStdin": false,
+            "AttachStdout": false, "AttachStderr": false, "Tty": false, "OpenStdin": false,
+            "StdinOnce": false, "Env": null, "Cmd": null, "Image": "", "Volumes": null,
+            "WorkingDir": "", "Entrypoint": null, "OnBuild": null, "Labels": null});
+        let order = [
+            "Hostname",
+            "Domainname",
+            "User",
+            "AttachStdin",
+            "AttachStdout",
+            "AttachStderr",
+            "Tty",
+            "OpenStdin",
+            "StdinOnce",
+            "Env",
+            "Cmd",
+            "Image",
+            "Volumes",
+            "WorkingDir",
+            "Entrypoint",
+            "OnBuild",
+            "Labels",
+        ];
+        let config: Vec<String> =
+            order.iter().map(|name| format!("\"{name}\":{}", config[*name])).collect();
+        let config = format!("{{{}}}", config.join(","));
+        let (mut chain, mut names) = (String::new(), Vec::<String>::new());
+        for (index, diff_id) in self.diff_ids().iter().enumerate() {
+            chain = match index {
+                0 => diff_id.clone(),
+                _ => digest(format!("{chain} {diff_id}").as_bytes()),
+            };
+            let more = match names.last() {
+                Some(parent) => format!(",\"parent\":\"sha256:{parent}\""),
+                None => String::new(),
+            };
+            let last = if index + 1 == self.layers.len() { "\"author\":\"x\"," } else { "" };
+            names.push(hex(format!(
+                "{{{last}\"container_config\":{config},\"created\":\"1970-01-01T00:00:00Z\",\
+                     \"layer_id\":\"{chain}\"{more}}}"
+            )
+            .as_bytes()));
+        }
+        names
+    }
+
+    /// A repeated layer is a link, which may come first.
     fn export_legacy(&self) -> Vec<u8> {
         let mut tar = Tar::new();
-        let mut paths = Vec::new();
+        let (mut paths, folders) = (Vec::new(), self.folders());
         for (index, layer) in self.layers.iter().enumerate() {
-            let folder = format!("{:064x}", 1000 - index);
+            let folder = &folders[index];
             let last = self.layers.iter().rposition(|other| other == layer).unwrap();
             tar.folder(&format!("{folder}/"));
             tar.file(&format!("{folder}/VERSION"), b"1.0");
@@ -157,7 +208,7 @@ impl Image {
             } else {
                 tar.link(
                     &format!("{folder}/layer.tar"),
-                    &format!("../{:064x}/layer.tar", 1000 - last),
+                    &format!("../{}/layer.tar", folders[last]),
                 );
             }
             paths.push(format!("{folder}/layer.tar"));

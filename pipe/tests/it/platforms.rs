@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::daemon::Daemon;
 use crate::harness::{Outcome, Step};
 use crate::image::{Image, Layout, digest, noise};
-use crate::layout::{INDEX, Store};
+use crate::layout::{IMAGE, INDEX, Store};
 use crate::registry::{Login, Registry};
 
 /// An image for three platforms, two of them with an attestation.
@@ -59,6 +59,46 @@ fn local(store: &Store, top: &Value) -> Image {
     let mut image = Image::new("app:latest", Layout::Containerd, &[b"amd64"]);
     image.given = Some((top["digest"].as_str().unwrap().to_owned(), store.tar()));
     image
+}
+
+/// Adds something that is about a manifest, as `oras attach` and `cosign` do.
+fn about(store: &mut Store, subject: &Value, statement: &str) -> Value {
+    let config = store.blob("application/vnd.oci.empty.v1+json", b"{}");
+    let layer = store.blob("text/plain", statement.as_bytes());
+    let subject = json!({"mediaType": subject["mediaType"], "digest": subject["digest"],
+        "size": subject["size"]});
+    let manifest = json!({"schemaVersion": 2, "mediaType": IMAGE, "artifactType": "text/plain",
+        "config": config, "layers": [layer], "subject": subject});
+    let descriptor = store.document(IMAGE, &manifest);
+    store.enter(&descriptor, None);
+    descriptor
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_beside_an_image_go_along_and_those_of_others_do_not() {
+    for (named, whole) in [(true, true), (false, true), (true, false)] {
+        let mut store = Store::default();
+        let (amd64, arm64) =
+            (store.image("linux/amd64", &[b"one"]), store.image("linux/arm64", &[b"two"]));
+        let app = store.index(&[&amd64, &arm64]);
+        let signature = about(&mut store, &app, "signed");
+        let materials = about(&mut store, &amd64, "made of");
+        let countersigned = about(&mut store, &materials, "looked at");
+        store.enter(&app, named.then_some("app:1"));
+        let other = store.image("linux/amd64", &[b"other"]);
+        let of_other = about(&mut store, &other, "not this");
+        let registry = Registry::start(Login::Nobody).await;
+        let step = Step::without_daemon(&registry).file("app.tar", &store.tar());
+        let step = step.set("SOURCE", "oci-archive:app.tar");
+        let step = if whole { step } else { step.set("PLATFORMS", "linux/amd64") };
+        step.run().await.references();
+        let content = registry.content();
+        let is_there =
+            |what: &Value| content.manifests.contains_key(what["digest"].as_str().unwrap());
+        assert_eq!(is_there(&signature), whole, "the index that it is about");
+        assert!(is_there(&materials) && is_there(&countersigned));
+        assert!(!is_there(&of_other));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,8 @@ pub(crate) struct Content {
     /// The query that was given out last for an upload.
     states: BTreeMap<String, String>,
     opened: usize,
+    /// Bytes of blobs that came in.
+    pub(crate) uploaded: usize,
     tokens: BTreeMap<String, usize>,
     pub(crate) seen: Vec<Seen>,
     faults: Faults,
@@ -64,6 +66,22 @@ struct Shared {
     login: Login,
     address: String,
     content: Mutex<Content>,
+}
+
+impl Content {
+    fn keep(&mut self, id: &str, piece: &[u8]) {
+        self.uploaded += piece.len();
+        self.uploads.entry(id.to_owned()).or_default().extend(piece);
+    }
+
+    /// As a registry does after some hours.
+    pub(crate) fn forget_uploads(&mut self) {
+        self.uploads.clear();
+    }
+
+    pub(crate) const fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
 }
 
 /// A running registry; it ends when this is dropped.
@@ -126,6 +144,9 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         let location = format!("{target}{}", seen.path);
         return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response();
     }
+    if let Some(error) = passing_error(&shared, &faults) {
+        return error;
+    }
     if seen.path == "/token" {
         return token(&shared, &seen, &faults);
     }
@@ -149,13 +170,29 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         }
         Some(("blobs", rest)) => match rest.strip_prefix("uploads/") {
             Some(id) => upload(&shared, id, &seen, &parts.headers, body).await,
-            None => blob(&shared, rest),
+            None => blob(&shared, rest, &seen),
         },
         Some(("manifests", name)) => {
             manifest(&shared, name, &seen, &parts.headers, &faults, body).await
         }
         _ => error(404, "UNSUPPORTED"),
     }
+}
+
+/// An error as overloaded registries and the proxies before them give.
+fn passing_error(shared: &Shared, faults: &Faults) -> Option<Response> {
+    let (seed, one_in) = faults.flaky?;
+    let number = shared.content.lock().unwrap().seen.len() as u64;
+    let dice = (number ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    if !dice.is_multiple_of(one_in) {
+        return None;
+    }
+    let status = [500, 502, 503, 429][(dice / one_in % 4) as usize];
+    let mut answer = error(status, "UNKNOWN");
+    if status >= 429 {
+        answer.headers_mut().insert(header::RETRY_AFTER, "0".parse().unwrap());
+    }
+    Some(answer)
 }
 
 impl Seen {
@@ -229,11 +266,24 @@ fn challenge(shared: &Shared, seen: &Seen, faults: &Faults) -> Option<Response> 
     Some(refusal)
 }
 
-fn blob(shared: &Shared, digest: &str) -> Response {
-    match shared.content.lock().unwrap().blobs.get(digest) {
-        Some(blob) => ([(header::CONTENT_LENGTH, blob.len())], Body::empty()).into_response(),
-        None => StatusCode::NOT_FOUND.into_response(),
+fn blob(shared: &Shared, digest: &str, seen: &Seen) -> Response {
+    let mut content = shared.content.lock().unwrap();
+    let content = &mut *content;
+    let Some(blob) = content.blobs.get(digest) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let mut length = blob.len();
+    if seen.method == Method::HEAD {
+        if content.faults.losing > 0 {
+            content.faults.losing -= 1;
+            content.blobs.remove(digest);
+        }
+        return ([(header::CONTENT_LENGTH, length)], Body::empty()).into_response();
     }
+    if content.faults.garbles {
+        length = length.saturating_sub(1);
+    }
+    blob[..length].to_vec().into_response()
 }
 
 /// The answer to a mount that succeeds.
@@ -355,7 +405,7 @@ async fn receive(shared: &Shared, id: &str, body: Body) -> Result<(), Response> 
         {
             kept = &piece[..piece.len() - (got - end).min(piece.len())];
         }
-        shared.content.lock().unwrap().uploads.entry(id.to_owned()).or_default().extend(kept);
+        shared.content.lock().unwrap().keep(id, kept);
         if cut.is_some_and(|end| got > end) {
             // Unwinding ends the connection without an answer, as a crash does.
             std::panic::resume_unwind(Box::new("cut"));
@@ -429,6 +479,9 @@ async fn manifest(
         content.manifests.insert(digest.clone(), (kind, bytes));
         let location = format!("/v2/acme/app/manifests/{digest}");
         return (StatusCode::CREATED, [(header::LOCATION, location)]).into_response();
+    }
+    if let Some(status) = faults.no_manifests {
+        return error(status, "UNKNOWN");
     }
     let accepted: Vec<_> = headers.get_all(header::ACCEPT).iter().collect();
     for kind in ["oci.image.manifest.v1", "oci.image.index.v1", "distribution.manifest.v2"] {

@@ -143,7 +143,7 @@ async fn a_blob_that_needs_no_work_is_sent_from_where_it_lies() {
     let copied = most_spooled(&step.set("SOURCE", "oci-archive:app.tar")).await;
     assert_eq!(copied, 0, "bytes were copied");
     // A raw layer has to be compressed somewhere; so the measure measures.
-    let raw = Image::new("app:1", Layout::Oci, &[&noise(3_000_000, 7)]).export();
+    let raw = Image::new("app:1", Layout::Oci, &[&noise(3_000_000, 9)]).export();
     let step = Step::without_daemon(&registry).file("app.tar", &raw);
     let copied = most_spooled(&step.set("SOURCE", "docker-archive:app.tar")).await;
     assert!(copied > 1_000_000, "{copied}");

@@ -173,6 +173,9 @@ fn harden(response: &mut Response, id: &str, registry: bool) {
     if registry {
         let version = HeaderName::from_static("docker-distribution-api-version");
         headers.insert(version, HeaderValue::from_static("registry/2.0"));
+        // Before a login, too: a client decides by it whether to ask for what only we have.
+        let extensions = HeaderName::from_static("standpipe-extensions");
+        headers.insert(extensions, HeaderValue::from_static("known-layers, declared-uploads"));
     }
     // People store what they like; a browser must not take it for one of our pages.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

@@ -178,6 +178,14 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     /// All upload sessions, by id; for the start-up check.
     async fn uploads(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<Upload>>;
 
+    /// The upload sessions of a package that were declared to become this, at most `limit`.
+    async fn declared_uploads(
+        &self,
+        package: PackageId,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Upload>>;
+
     /// Forgets an upload session.
     async fn end_upload(&self, id: UploadId) -> Result<()>;
 

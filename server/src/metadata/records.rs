@@ -200,6 +200,8 @@ pub struct NewUpload {
     pub id: UploadId,
     /// The principal who owns it.
     pub owner: String,
+    /// What it will be, if the client has said so: by this it is found again.
+    pub declared: Option<Digest>,
 }
 
 /// An upload session.

@@ -58,7 +58,7 @@ impl Fixture {
     /// Uploads a blob whose content is its name.
     pub(super) async fn blob(&self, package: PackageId, text: &str) -> (Digest, Option<ObjectKey>) {
         let id = UploadId::random();
-        let upload = NewUpload { id, owner: "user:ann".to_owned() };
+        let upload = NewUpload { id, owner: "user:ann".to_owned(), declared: None };
         self.store.start_upload(&change(), &Target::Existing(package), upload).await.unwrap();
         let object = ObjectKey::mint(self.clock.now());
         let size = u64::try_from(text.len()).unwrap();
@@ -167,6 +167,7 @@ suite! {
     slugs_are_taken_once,
     totals_tell_linked_from_exclusive_bytes,
     uploads_end_once,
+    an_upload_is_found_by_what_it_was_declared_to_become_until_it_ends,
 }
 
 async fn a_blob_is_visible_only_in_the_packages_that_link_it(on: Fixture) {
@@ -336,7 +337,8 @@ async fn a_target_to_create_is_created_with_the_first_upload_or_used_if_it_is_th
     let target = Target::Create { workspace, name: name.clone(), repository };
     let mut packages = Vec::new();
     for _ in 0..2 {
-        let upload = NewUpload { id: UploadId::random(), owner: "user:ann".to_owned() };
+        let upload =
+            NewUpload { id: UploadId::random(), owner: "user:ann".to_owned(), declared: None };
         let started = on.store.start_upload(&change(), &target, upload).await.unwrap();
         packages.push(started.package);
     }
@@ -345,7 +347,7 @@ async fn a_target_to_create_is_created_with_the_first_upload_or_used_if_it_is_th
     // The same name, now linked to another repository: the planned right does not hold for it.
     let other = on.store.create_repository(&change(), workspace, fields("other")).await.unwrap().id;
     let target = Target::Create { workspace, name, repository: other };
-    let upload = NewUpload { id: UploadId::random(), owner: "user:ann".to_owned() };
+    let upload = NewUpload { id: UploadId::random(), owner: "user:ann".to_owned(), declared: None };
     let refused = on.store.start_upload(&change(), &target, upload).await;
     assert!(matches!(refused, Err(MetadataError::NotFound)));
     on.assert_sound().await;
@@ -506,9 +508,35 @@ async fn totals_tell_linked_from_exclusive_bytes(on: Fixture) {
     on.assert_sound().await;
 }
 
+async fn an_upload_is_found_by_what_it_was_declared_to_become_until_it_ends(on: Fixture) {
+    let begin = async |package, owner: &str, declared: Option<&str>| {
+        let (id, declared) = (UploadId::random(), declared.map(digest));
+        let upload = NewUpload { id, owner: owner.to_owned(), declared };
+        on.store.start_upload(&change(), &Target::Existing(package), upload).await.unwrap();
+        id
+    };
+    let wanted = begin(on.first, "user:ann", Some("x")).await;
+    begin(on.first, "user:ann", Some("y")).await;
+    begin(on.first, "user:ann", None).await;
+    begin(on.second, "user:ann", Some("x")).await;
+    let find = async |limit| {
+        let found = on.store.declared_uploads(on.first, &digest("x"), limit).await.unwrap();
+        found.into_iter().map(|upload| (upload.id, upload.owner)).collect::<Vec<_>>()
+    };
+    assert_eq!(find(9).await, [(wanted, "user:ann".to_owned())]);
+    let other = begin(on.first, "user:bob", Some("x")).await;
+    assert_eq!((find(9).await.len(), find(1).await.len()), (2, 1));
+    on.assert_sound().await;
+    on.store.end_upload(wanted).await.unwrap();
+    let object = ObjectKey::mint(on.clock.now());
+    on.store.finish_upload(&change(), other, &digest("x"), object, 1).await.unwrap();
+    assert_eq!(find(9).await, []);
+    on.assert_sound().await;
+}
+
 async fn uploads_end_once(on: Fixture) {
     let id = UploadId::random();
-    let upload = NewUpload { id, owner: "user:ann".to_owned() };
+    let upload = NewUpload { id, owner: "user:ann".to_owned(), declared: None };
     on.store.start_upload(&change(), &Target::Existing(on.first), upload).await.unwrap();
     assert_eq!(on.store.upload(id).await.unwrap().unwrap().owner, "user:ann");
     assert_eq!(on.store.uploads(None, 9).await.unwrap().len(), 1);

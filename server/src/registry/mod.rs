@@ -12,6 +12,7 @@ pub mod catalog;
 mod checked;
 pub mod collection;
 pub mod error;
+pub mod layers;
 pub mod manifests;
 pub mod packages;
 pub mod projects;

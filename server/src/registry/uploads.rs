@@ -10,6 +10,9 @@ use crate::blobs::{BlobError, ByteStream, Last};
 use crate::domain::{Algorithm, Change, Digest, ObjectKey, UploadId};
 use crate::metadata::{MetadataError, NewUpload, Upload};
 
+/// The most sessions of one blob in one package that are looked at.
+const MOST_DECLARED: usize = 64;
+
 /// Where an upload stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadStatus {
@@ -29,7 +32,8 @@ pub struct Chunk {
 }
 
 impl Registry {
-    /// Begins an upload.
+    /// Begins an upload. What it is declared to become is only a name by which its owner finds it
+    /// again; what it does become is said, and checked, at its end.
     ///
     /// # Errors
     /// [`RegistryError::NoSpace`] below the soft mark of free space.
@@ -38,11 +42,12 @@ impl Registry {
         access: &Writable,
         change: &Change,
         algorithm: Algorithm,
+        declared: Option<Digest>,
     ) -> Result<UploadStatus> {
         self.require_room_for_uploads()?;
         let id = UploadId::random();
         self.blobs.create_upload(id, algorithm, self.clock.now()).await?;
-        let upload = NewUpload { id, owner: access.caller.principal.key() };
+        let upload = NewUpload { id, owner: access.caller.principal.key(), declared };
         if let Err(error) = self.metadata.start_upload(change, &access.target, upload).await {
             self.discard_upload(id).await;
             return Err(error.into());
@@ -58,6 +63,32 @@ impl Registry {
     pub async fn upload_status(&self, access: &Writable, id: UploadId) -> Result<UploadStatus> {
         self.own_upload(access, id).await?;
         Ok(UploadStatus { id, offset: self.blobs.upload_offset(id).await? })
+    }
+
+    /// The caller's own uploads that were declared to become this blob, furthest first.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn declared_uploads(
+        &self,
+        access: &Writable,
+        digest: &Digest,
+    ) -> Result<Vec<UploadStatus>> {
+        let Some(package) = access.package() else { return Ok(Vec::new()) };
+        let owner = access.caller.principal.key();
+        let found = self.metadata.declared_uploads(package, digest, MOST_DECLARED).await?;
+        let mut own = Vec::new();
+        for upload in found.into_iter().filter(|upload| upload.owner == owner) {
+            match self.blobs.upload_offset(upload.id).await {
+                Ok(offset) if self.check_duration(&upload).is_ok() => {
+                    own.push(UploadStatus { id: upload.id, offset });
+                }
+                Ok(_) | Err(BlobError::UnknownUpload(_)) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        own.sort_by_key(|upload| std::cmp::Reverse(upload.offset));
+        Ok(own)
     }
 
     /// Adds a chunk.

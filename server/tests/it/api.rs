@@ -1,5 +1,6 @@
 //! The REST API: what it does. What it refuses is in `refusals`.
 
+mod pushes;
 mod refusals;
 
 use crate::harness::{Answer, Client, World};

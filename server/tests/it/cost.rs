@@ -171,7 +171,7 @@ impl Shelf {
 
     async fn push_blob(&self, package: PackageId, content: &str) {
         let (id, target) = (UploadId::random(), Target::Existing(package));
-        let upload = NewUpload { id, owner: "user:ann".to_owned() };
+        let upload = NewUpload { id, owner: "user:ann".to_owned(), declared: None };
         let started = self.store.start_upload(&change(), &target, upload).await;
         started.expect("an upload");
         let object = ObjectKey::mint(self.clock.now());

@@ -153,7 +153,7 @@ impl Acknowledged {
 async fn upload(world: &World, content: &[u8], chunks: usize) -> Result<Digest, RegistryError> {
     let registry = &world.registry;
     let access = registry.writable(&admin(), &name()).await?;
-    let started = registry.start_upload(&access, &change(), Algorithm::Sha256).await?;
+    let started = registry.start_upload(&access, &change(), Algorithm::Sha256, None).await?;
     for piece in content.chunks(content.len().div_ceil(chunks)) {
         let body = ByteStream::once(piece.to_vec());
         registry.append_chunk(&access, started.id, Chunk::default(), body).await?;

@@ -16,6 +16,7 @@ mod packages;
 mod permissions;
 mod pipeline_tokens;
 mod projects;
+mod pushes;
 mod repositories;
 mod tags;
 mod tokens;
@@ -68,6 +69,8 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(oidc_bindings::end))
         .routes(routes!(packages::list, packages::create))
         .routes(routes!(packages::show, packages::delete))
+        .routes(routes!(pushes::known_layers))
+        .routes(routes!(pushes::open_uploads))
         .routes(routes!(tags::list))
         .routes(routes!(tags::show, tags::delete))
         .routes(routes!(history::list))
@@ -149,7 +152,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 52, "a route was added or removed: look at the description too");
+        assert_eq!(operations, 54, "a route was added or removed: look at the description too");
         assert_references_lead_somewhere(&description, &description);
     }
 

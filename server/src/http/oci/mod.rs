@@ -19,7 +19,7 @@ pub mod range;
 mod referrers;
 mod salvage;
 mod tags;
-mod uploads;
+pub(super) mod uploads;
 
 use super::error::{Code, OciError};
 use super::extract::Requester;

@@ -24,6 +24,10 @@ use std::sync::Arc;
 /// The header that names an upload, which docker writes into its log.
 const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 
+/// The header in which a client says what an upload will become, so that it can be found again when
+/// its address is lost (`GET /api/v1/workspaces/{workspace}/uploads`). An extension of ours.
+const DECLARED: HeaderName = HeaderName::from_static("standpipe-upload-digest");
+
 /// Begins an upload, mounts a blob, or takes a whole blob, as the query asks.
 pub(super) async fn start(call: Call, body: Body, name: Name) -> Answer {
     let access = call.registry().writable(&call.requester.caller, &name).await?;
@@ -39,9 +43,10 @@ pub(super) async fn start(call: Call, body: Body, name: Name) -> Answer {
     if let Some(digest) = whole {
         return push_whole(call, body, name, access, digest).await;
     }
+    let declared = declared(call.headers())?;
     let algorithm = asked.or(mount.map(|digest| digest.algorithm())).unwrap_or(Algorithm::Sha256);
     let (registry, change) = (call.registry().clone(), call.requester.change());
-    let verb = async move { registry.start_upload(&access, &change, algorithm).await };
+    let verb = async move { registry.start_upload(&access, &change, algorithm, declared).await };
     Ok(accepted(StatusCode::ACCEPTED, &name, to_its_end(verb).await?))
 }
 
@@ -136,7 +141,7 @@ async fn push_whole(
     let (caller, target) = (call.requester.caller.clone(), name.clone());
     let body = incoming(&call, body);
     let verb = async move {
-        let begun = registry.start_upload(&access, &change, digest.algorithm()).await?;
+        let begun = registry.start_upload(&access, &change, digest.algorithm(), None).await?;
         // The package may have been created just now, which this proof does not know.
         let access = registry.writable(&caller, &target).await?;
         let last = Some((chunk, body));
@@ -150,6 +155,14 @@ async fn push_whole(
     };
     to_its_end(verb).await?;
     Ok(stored(&name, &digest))
+}
+
+/// What the client says that an upload will become.
+fn declared(headers: &HeaderMap) -> std::result::Result<Option<Digest>, OciError> {
+    let Some(value) = headers.get(DECLARED) else { return Ok(None) };
+    let digest = value.to_str().ok().and_then(|text| text.parse().ok());
+    let wrong = || bad_request(Code::DigestInvalid, format!("the header {DECLARED} is no digest"));
+    digest.map(Some).ok_or_else(wrong)
 }
 
 /// What the headers say of a body that is a piece of a blob.
@@ -194,7 +207,7 @@ fn stored(name: &Name, digest: &Digest) -> Response {
     (StatusCode::CREATED, headers).into_response()
 }
 
-fn location(name: &Name, id: UploadId) -> String {
+pub(in crate::http) fn location(name: &Name, id: UploadId) -> String {
     Endpoint::Upload { name: name.clone(), id }.to_string()
 }
 

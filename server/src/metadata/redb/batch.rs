@@ -93,6 +93,8 @@ tables! {
     Receipt = "receipt",
     /// upload → package, owner
     Upload = "upload",
+    /// package, upload → what it was declared to become
+    Declared = "declared",
     /// package, digest, (tag) → count, last
     Pull = "pull",
 }

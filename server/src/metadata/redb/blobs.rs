@@ -10,7 +10,7 @@ use super::due::{self, Item};
 use super::keys::{Key, KeyReader};
 use super::packages;
 use super::rows::{
-    BlobRow, DoomedRow, LinkRow, NumberRow, ObjectRow, Row as _, StampRow, UploadRow,
+    BlobRow, DeclaredRow, DoomedRow, LinkRow, NumberRow, ObjectRow, Row as _, StampRow, UploadRow,
 };
 use super::usage::{self, WorkspaceDelta, plus};
 use super::{tags, workspaces};
@@ -35,6 +35,10 @@ fn object_key(object: ObjectKey) -> Key {
 
 pub(super) fn upload_key(id: UploadId) -> Key {
     Key::new().raw(id.0.as_bytes())
+}
+
+fn declared_key(package: PackageId, id: UploadId) -> Key {
+    Key::new().package(package).raw(id.0.as_bytes())
 }
 
 /// The link of a package to a blob, unless hidden.
@@ -125,6 +129,10 @@ pub(super) fn start_upload(
         started: Stamped { at: now, change: change.clone() },
     };
     batch.put(Table::Upload, &upload_key(new.id), &UploadRow::new(&upload))?;
+    if let Some(digest) = &new.declared {
+        let row = DeclaredRow { digest: digest.into() };
+        batch.put(Table::Declared, &declared_key(package, new.id), &row)?;
+    }
     let lease = workspaces::settings(batch, workspace)?.lease;
     due::set(batch, &Item::Upload(new.id), now.plus(lease), None)?;
     Ok(upload)
@@ -154,7 +162,29 @@ pub(super) fn uploads(
     Ok(found)
 }
 
+/// The uploads of a package that were declared to become `digest`.
+pub(super) fn declared_uploads(
+    rows: &impl Rows,
+    package: PackageId,
+    digest: &Digest,
+    limit: usize,
+) -> Result<Vec<Upload>> {
+    let mut ids = Vec::new();
+    rows.prefix(Table::Declared, &Key::new().package(package), None, &mut |key, value| {
+        if DeclaredRow::decode(value)?.digest.read()? == *digest {
+            let id = key.try_into().map_err(|_| MetadataError::Corrupt("declared upload"))?;
+            ids.push(UploadId(uuid::Uuid::from_bytes(id)));
+        }
+        Ok(if ids.len() < limit { Walk::Continue } else { Walk::Stop })
+    })?;
+    let found = ids.into_iter().map(|id| upload(rows, id));
+    Ok(found.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
 pub(super) fn end_upload(batch: &mut Batch<'_>, id: UploadId) -> Result<()> {
+    if let Some(upload) = upload(batch, id)? {
+        batch.remove(Table::Declared, &declared_key(upload.package, id))?;
+    }
     due::clear(batch, &Item::Upload(id))?;
     batch.remove(Table::Upload, &upload_key(id)).map(|_| ())
 }

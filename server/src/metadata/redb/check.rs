@@ -9,9 +9,9 @@ use super::causes::{DueRow, FanRow, ReceiptRow};
 use super::due::Item;
 use super::keys::{Key, KeyReader};
 use super::rows::{
-    BlobRow, DocumentRow, DoomedRow, HistoryValue, LinkRow, ManifestRow, NumberRow, ObjectRow,
-    PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow, WorkspaceRow,
-    WorkspaceUsageRow,
+    BlobRow, DeclaredRow, DocumentRow, DoomedRow, HistoryValue, LinkRow, ManifestRow, NumberRow,
+    ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow,
+    WorkspaceRow, WorkspaceUsageRow,
 };
 use super::{manifests, packages, tags, usage};
 use crate::domain::{Digest, PackageId, Tag, WorkspaceId};
@@ -356,6 +356,15 @@ fn all_due(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     each(rows, Table::Upload, found, &mut |found, key, _| {
         if !rows.has(Table::DueOf, &Key::new().byte(5).raw(key.0))? {
             found.words.push("an upload that is never due".to_owned());
+        }
+        Ok(())
+    })?;
+    each(rows, Table::Declared, found, &mut |found, mut key, value| {
+        DeclaredRow::decode(value)?;
+        let package = number(&mut key)?;
+        let upload: Option<UploadRow> = rows.row(Table::Upload, &Key::new().raw(key.0))?;
+        if upload.is_none_or(|upload| upload.package() != PackageId(package)) {
+            found.words.push("a declaration of an upload that is not there".to_owned());
         }
         Ok(())
     })

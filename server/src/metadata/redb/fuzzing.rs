@@ -4,9 +4,9 @@ use super::batch::{TABLES, sealed, unsealed};
 use super::causes::{CauseRow, DueRow, FanRow, ReceiptRow};
 use super::due::Item;
 use super::rows::{
-    BlobRow, DocumentRow, DoomedRow, HistoryValue, InstanceRow, LinkRow, ManifestRow, NumberRow,
-    ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow,
-    WorkspaceRow, WorkspaceUsageRow,
+    BlobRow, DeclaredRow, DocumentRow, DoomedRow, HistoryValue, InstanceRow, LinkRow, ManifestRow,
+    NumberRow, ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue,
+    UploadRow, WorkspaceRow, WorkspaceUsageRow,
 };
 use crate::domain::{Algorithm, PackageId, RepositoryId, Tag, UploadId, WorkspaceId};
 use crate::metadata::{MetadataError, Result};
@@ -46,6 +46,8 @@ pub const KINDS: &[(&str, Reread)] = &[
     ("upload", |bytes| reread(bytes, |row: UploadRow| row.read(UploadId(uuid::Uuid::nil())))),
     ("workspace", |bytes| reread(bytes, |row: WorkspaceRow| row.read(WorkspaceId(1)))),
     ("workspace totals", |bytes| reread(bytes, |row: WorkspaceUsageRow| row)),
+    // At the end, so that the inputs in the corpus mean what they meant.
+    ("declared upload", |bytes| reread(bytes, |row: DeclaredRow| row.digest.read())),
 ];
 
 fn tag() -> Tag {

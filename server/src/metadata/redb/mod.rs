@@ -433,6 +433,15 @@ impl MetadataStore for RedbStore {
         self.read(|rows| blobs::uploads(rows, after, limit))
     }
 
+    async fn declared_uploads(
+        &self,
+        package: PackageId,
+        digest: &Digest,
+        limit: usize,
+    ) -> Result<Vec<Upload>> {
+        self.read(|rows| blobs::declared_uploads(rows, package, digest, limit))
+    }
+
     async fn end_upload(&self, id: UploadId) -> Result<()> {
         self.write(small(0), move |batch| blobs::end_upload(batch, id)).await
     }

@@ -424,6 +424,10 @@ impl UploadRow {
         }
     }
 
+    pub(super) const fn package(&self) -> PackageId {
+        PackageId(self.package)
+    }
+
     pub(super) fn read(self, id: crate::domain::UploadId) -> Upload {
         Upload {
             id,
@@ -434,6 +438,13 @@ impl UploadRow {
         }
     }
 }
+
+/// What an upload was declared to become.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct DeclaredRow {
+    pub(super) digest: RawDigest,
+}
+row!(DeclaredRow, "declared upload");
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct DoomedRow {

@@ -36,7 +36,7 @@ async fn leave_garbage(world: &World) -> Acknowledged {
     let doomed = upload(world, b"deleted at once", 1).await.unwrap();
     let deletable = registry.deletable(&admin(), &name()).await.unwrap();
     registry.delete_blob(&deletable, &change(), &doomed).await.unwrap();
-    registry.start_upload(&access, &change(), Algorithm::Sha256).await.unwrap();
+    registry.start_upload(&access, &change(), Algorithm::Sha256, None).await.unwrap();
     done
 }
 

@@ -286,7 +286,7 @@ impl World {
     async fn begin(&self, model: &Model, number: u8, blob: u8) -> Result<Session> {
         let registry = &self.registry;
         let access = registry.writable(&admin(), &name(number)).await?;
-        let id = registry.start_upload(&access, &change(), Algorithm::Sha256).await?.id;
+        let id = registry.start_upload(&access, &change(), Algorithm::Sha256, None).await?.id;
         // The package may have been created just now, and the proof was for a plan.
         let access = registry.writable(&admin(), &name(number)).await?;
         let content = model.universe.blobs[usize::from(blob)].1.clone();

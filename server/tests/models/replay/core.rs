@@ -157,7 +157,7 @@ impl Core {
 
     pub(super) async fn start_upload(&self, package: u8) -> Result<(UploadId, ObjectKey)> {
         let id = UploadId::random();
-        let upload = NewUpload { id, owner: "user:ann".to_owned() };
+        let upload = NewUpload { id, owner: "user:ann".to_owned(), declared: None };
         let target = Target::Existing(self.id(package));
         self.store().start_upload(&change(), &target, upload).await?;
         Ok((id, ObjectKey::mint(self.now())))

@@ -208,7 +208,7 @@ impl Step {
                 said(&store.renew_lease(package, item, &digest).await?)
             }
             Self::StartUpload(target, id) => {
-                let upload = NewUpload { id, owner: "user:ann".to_owned() };
+                let upload = NewUpload { id, owner: "user:ann".to_owned(), declared: None };
                 said(&store.start_upload(&change, &target, upload).await?)
             }
         };
