@@ -4,10 +4,12 @@
 //! came from. Unknown keys are errors, in the file and in the environment, because a misspelt limit
 //! is a limit that does not hold.
 
+mod networks;
 pub mod oidc;
 
 pub use oidc::Oidc;
 
+use crate::domain::Network;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -199,6 +201,9 @@ pub struct Http {
     pub head_seconds: u64,
     /// Most connections at once.
     pub most_connections: usize,
+    /// Which proxies may say for whom they pass a request on; an empty list: there are none.
+    #[serde(with = "networks")]
+    pub trusted_proxies: Option<Vec<Network>>,
     /// How long the server says that it is not ready before it refuses connections, when it is told
     /// to stop, in seconds.
     pub notice_seconds: u64,
@@ -212,6 +217,7 @@ impl Default for Http {
             idle_body_seconds: 60,
             head_seconds: 15,
             most_connections: 4096,
+            trusted_proxies: None,
             notice_seconds: 1,
             drain_seconds: 60,
         }
@@ -250,6 +256,8 @@ struct Environment {
     http_idle_body_seconds: Option<u64>,
     http_head_seconds: Option<u64>,
     http_most_connections: Option<usize>,
+    #[serde(deserialize_with = "networks::deserialize")]
+    http_trusted_proxies: Option<Vec<Network>>,
     http_notice_seconds: Option<u64>,
     http_drain_seconds: Option<u64>,
     metrics_public: Option<bool>,
@@ -422,6 +430,7 @@ impl Environment {
         set(&mut config.http.idle_body_seconds, self.http_idle_body_seconds);
         set(&mut config.http.head_seconds, self.http_head_seconds);
         set(&mut config.http.most_connections, self.http_most_connections);
+        set(&mut config.http.trusted_proxies, self.http_trusted_proxies.map(Some));
         set(&mut config.http.notice_seconds, self.http_notice_seconds);
         set(&mut config.http.drain_seconds, self.http_drain_seconds);
         set(&mut config.metrics.public, self.metrics_public);

@@ -17,6 +17,7 @@ mod crash;
 mod damaged;
 mod examples;
 mod full_disk;
+mod guessing;
 mod images;
 mod lifecycle;
 mod maintenance;

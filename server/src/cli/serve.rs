@@ -243,10 +243,17 @@ fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
             "public_url is not set and the server listens beyond this machine: clients are asked for Basic credentials instead of tokens; set public_url to the address they use"
         );
     }
+    if config.public_url.is_some() && config.http.trusted_proxies.is_none() {
+        tracing::warn!(
+            "http.trusted_proxies is not set: if a proxy stands in front, guesses of passwords are limited for each account, but not for each client; list the proxy, or [] if there is none"
+        );
+    }
     HttpSettings {
         public_url: config.public_url.clone(),
         loopback,
         port: address.port(),
+        tls: false,
+        trusted_proxies: config.http.trusted_proxies.clone(),
         public_metrics: config.metrics.public,
         backup_directory: config.backup.directory.clone(),
         short_delays: config.unsafe_short_delays,

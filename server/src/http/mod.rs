@@ -28,6 +28,7 @@ mod metrics;
 pub mod oci;
 mod ops;
 pub mod serve;
+mod source;
 pub mod token;
 
 use crate::app::App;
