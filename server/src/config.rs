@@ -194,13 +194,17 @@ impl Default for Tokens {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// A body that brings nothing for this long is cut off, in seconds. There is no limit on the
-    /// whole.
+    /// How long a body may bring nothing, or fall behind the minimum rate, in seconds. There is no
+    /// limit on the whole.
     pub idle_body_seconds: u64,
+    /// The rate at which a body may go on for ever, in bytes per second; 0: any byte is enough.
+    pub minimum_bytes_per_second: u64,
     /// A request's head must be complete within this, in seconds.
     pub head_seconds: u64,
     /// Most connections at once.
     pub most_connections: usize,
+    /// Most connections at once from one source.
+    pub most_connections_per_source: usize,
     /// Which proxies may say for whom they pass a request on; an empty list: there are none.
     #[serde(with = "networks")]
     pub trusted_proxies: Option<Vec<Network>>,
@@ -215,8 +219,10 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             idle_body_seconds: 60,
+            minimum_bytes_per_second: 1024,
             head_seconds: 15,
             most_connections: 4096,
+            most_connections_per_source: 1024,
             trusted_proxies: None,
             notice_seconds: 1,
             drain_seconds: 60,
@@ -254,8 +260,10 @@ struct Environment {
     tokens_service: Option<String>,
     tokens_lifetime_seconds: Option<u64>,
     http_idle_body_seconds: Option<u64>,
+    http_minimum_bytes_per_second: Option<u64>,
     http_head_seconds: Option<u64>,
     http_most_connections: Option<usize>,
+    http_most_connections_per_source: Option<usize>,
     #[serde(deserialize_with = "networks::deserialize")]
     http_trusted_proxies: Option<Vec<Network>>,
     http_notice_seconds: Option<u64>,
@@ -428,8 +436,10 @@ impl Environment {
         set(&mut config.tokens.service, self.tokens_service);
         set(&mut config.tokens.lifetime_seconds, self.tokens_lifetime_seconds);
         set(&mut config.http.idle_body_seconds, self.http_idle_body_seconds);
+        set(&mut config.http.minimum_bytes_per_second, self.http_minimum_bytes_per_second);
         set(&mut config.http.head_seconds, self.http_head_seconds);
         set(&mut config.http.most_connections, self.http_most_connections);
+        set(&mut config.http.most_connections_per_source, self.http_most_connections_per_source);
         set(&mut config.http.trusted_proxies, self.http_trusted_proxies.map(Some));
         set(&mut config.http.notice_seconds, self.http_notice_seconds);
         set(&mut config.http.drain_seconds, self.http_drain_seconds);
@@ -495,6 +505,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     require(config.http.idle_body_seconds >= 1, "http.idle_body_seconds is at least 1");
     require(config.http.head_seconds >= 1, "http.head_seconds is at least 1");
     require(config.http.most_connections >= 1, "http.most_connections is at least 1");
+    require(
+        config.http.most_connections_per_source >= 1,
+        "http.most_connections_per_source is at least 1",
+    );
     wrong.extend(oidc::check(&config.oidc));
     if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }
 }

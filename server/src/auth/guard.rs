@@ -17,7 +17,7 @@
 
 mod known;
 
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, network};
 use known::Known;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -151,14 +151,9 @@ impl Guard {
 
 impl Attempt {
     /// An attempt on an account, by the hash of its name, with the hash of the name and the secret.
-    /// An IPv6 network of 64 bits is one source: it is given to one customer.
     pub(super) fn new(account: Fingerprint, secret: Fingerprint, source: Option<IpAddr>) -> Self {
         let secret = secret.iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
-        let source = source.map(|address| match address.to_canonical() {
-            IpAddr::V6(whole) => IpAddr::V6((u128::from(whole) >> 64 << 64).into()),
-            address @ IpAddr::V4(_) => address,
-        });
-        Self { account, secret, source }
+        Self { account, secret, source: source.map(network::source) }
     }
 
     fn watched(&self) -> impl Iterator<Item = Watched> + use<> {

@@ -15,12 +15,14 @@ use crate::config::oidc::{Issuer, SigningAlgorithm};
 use crate::config::{Config, Loaded};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::ClaimNames;
+use crate::http::pace::Pace;
 use crate::http::serve::{ServeOptions, serve};
 use crate::metadata::redb::{OpenError, RedbOptions, RedbStore};
 use crate::registry::startup::Mismatch;
 use crate::registry::{Limits, Registry, RegistryError};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, TelemetryError};
+use rustix::process::{Resource, Rlimit};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -30,6 +32,9 @@ use tokio::sync::oneshot;
 
 /// Polls of tasks between two looks at the network.
 const EVENT_INTERVAL: u32 = 4;
+
+/// Open files that are not for connections.
+const OWN_DESCRIPTORS: u64 = 64;
 
 /// How long a start waits for the sweep before it opens the port.
 const WAIT_FOR_SWEEP: Duration = Duration::from_secs(1);
@@ -260,11 +265,40 @@ fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
     }
 }
 
+/// The files that the process may have open, once it has asked for as many as it can get.
+fn descriptors() -> u64 {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    let asked = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if rustix::process::setrlimit(Resource::Nofile, asked).is_ok() {
+        limit = asked;
+    }
+    limit.current.unwrap_or(u64::MAX)
+}
+
+/// How many connections fit into so many open files. Each may need a file beside its socket, and the
+/// database, uploads that are being finished and collection need some whatever the clients do.
+fn connections_within(wanted: usize, descriptors: u64) -> usize {
+    let fit = descriptors.saturating_sub(OWN_DESCRIPTORS.min(descriptors / 2)) / 2;
+    let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
+    if fit < wanted {
+        tracing::warn!(
+            wanted,
+            fit,
+            "the limit on open files ({descriptors}) allows {fit} connections at once, not {wanted} (http.most_connections); raise it (LimitNOFILE=, ulimit -n)"
+        );
+    }
+    wanted.min(fit)
+}
+
 fn options(config: &Config) -> ServeOptions {
     ServeOptions {
-        idle_body: Duration::from_secs(config.http.idle_body_seconds),
+        pace: Pace {
+            patience: Duration::from_secs(config.http.idle_body_seconds),
+            bytes_per_second: config.http.minimum_bytes_per_second,
+        },
         head: Duration::from_secs(config.http.head_seconds),
-        most_connections: config.http.most_connections,
+        most_connections: connections_within(config.http.most_connections, descriptors()),
+        most_connections_of_a_source: config.http.most_connections_per_source,
         notice: Duration::from_secs(config.http.notice_seconds),
         drain: Duration::from_secs(config.http.drain_seconds),
     }

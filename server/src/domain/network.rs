@@ -53,6 +53,16 @@ fn cut(address: IpAddr, prefix: u32) -> Option<IpAddr> {
     })
 }
 
+/// What counts as one source where clients are counted: an IPv4 address, or the first address of an
+/// IPv6 network of 64 bits, because that is what one customer is given.
+#[must_use]
+pub fn source(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(whole) => IpAddr::V6((u128::from(whole) >> 64 << 64).into()),
+        address @ IpAddr::V4(_) => address,
+    }
+}
+
 /// Bits of an IPv6 address before the IPv4 address in it.
 const MAPPED: u32 = 96;
 
