@@ -52,6 +52,8 @@ pub struct Config {
     pub oidc: Oidc,
     /// Connections.
     pub http: Http,
+    /// TLS of the listener.
+    pub tls: Tls,
     /// Numbers for those who watch the server.
     pub metrics: Metrics,
     /// Whether workspaces may set leases under ten minutes. For tests only: a push that takes longer
@@ -73,6 +75,7 @@ impl Default for Config {
             tokens: Tokens::default(),
             oidc: Oidc::default(),
             http: Http::default(),
+            tls: Tls::default(),
             metrics: Metrics::default(),
             unsafe_short_delays: false,
         }
@@ -230,6 +233,34 @@ impl Default for Http {
     }
 }
 
+/// TLS of the listener; off unless both files are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The file with the certificate and those between it and a root, in PEM form.
+    pub certificate: Option<PathBuf>,
+    /// The file with its private key, in PEM form.
+    pub key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Both files, if TLS is on.
+    #[must_use]
+    pub fn files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.certificate.clone()?, self.key.clone()?);
+        Some(TlsFiles { certificate, key })
+    }
+}
+
+/// The two files of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain of certificates.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
 /// Numbers for those who watch the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -268,6 +299,8 @@ struct Environment {
     http_trusted_proxies: Option<Vec<Network>>,
     http_notice_seconds: Option<u64>,
     http_drain_seconds: Option<u64>,
+    tls_certificate: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     metrics_public: Option<bool>,
     unsafe_short_delays: Option<bool>,
     // Not a setting that is shown: see `admin_password`.
@@ -443,6 +476,8 @@ impl Environment {
         set(&mut config.http.trusted_proxies, self.http_trusted_proxies.map(Some));
         set(&mut config.http.notice_seconds, self.http_notice_seconds);
         set(&mut config.http.drain_seconds, self.http_drain_seconds);
+        set(&mut config.tls.certificate, self.tls_certificate.map(Some));
+        set(&mut config.tls.key, self.tls_key.map(Some));
         set(&mut config.metrics.public, self.metrics_public);
         set(&mut config.unsafe_short_delays, self.unsafe_short_delays);
     }
@@ -508,6 +543,10 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     require(
         config.http.most_connections_per_source >= 1,
         "http.most_connections_per_source is at least 1",
+    );
+    require(
+        config.tls.certificate.is_some() == config.tls.key.is_some(),
+        "tls.certificate and tls.key are both set or neither",
     );
     wrong.extend(oidc::check(&config.oidc));
     if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }

@@ -34,4 +34,5 @@ mod soak;
 mod sources;
 mod space;
 mod stopping;
+mod tls;
 mod world;

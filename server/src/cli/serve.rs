@@ -4,6 +4,7 @@
 //! settled before the port is open, and on the way out requests in flight end first, unless it is told
 //! to stop a second time.
 
+use super::certificates::{Certificates, TlsError};
 use crate::app::{App, HttpSettings};
 use crate::auth::{AuthError, AuthSettings, Authenticator, IssuerSettings, OidcAlgorithm, Secret};
 use crate::blobs::BlobError;
@@ -80,6 +81,9 @@ pub enum ServeError {
     /// The runtime or the network failed.
     #[error(transparent)]
     System(#[from] std::io::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Logging.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -150,21 +154,28 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
         .map_err(|source| ServeError::Listen { address: config.listen, source })?;
     let address = listener.local_addr()?;
     let http = http_settings(&config, address);
+    let certificates = config.tls.files().map(|files| Certificates::open(&files)).transpose()?;
+    let tls = certificates.as_ref().map(Certificates::tls);
+    let url = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
     let (requests, stopping) = Default::default();
     let app = Arc::new(App { registry: registry.clone(), auth, http, requests, stopping });
     let tasks = Tasks::start(registry, WAIT_FOR_SWEEP).await;
-    directory.announce(&format!("http://{address}"))?;
-    writeln!(std::io::stdout().lock(), "listening on http://{address}")?;
-    tracing::info!(%address, milliseconds = watch.elapsed().as_millis(), "ready on http://{address}");
+    directory.announce(&url)?;
+    writeln!(std::io::stdout().lock(), "listening on {url}")?;
+    tracing::info!(%address, milliseconds = watch.elapsed().as_millis(), "ready on {url}");
+    let watching = certificates.map(|certificates| tokio::spawn(certificates.watch()));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         // The other end is held until the process ends.
         let _: Result<(), _> = stopped.await;
     };
     let served = tokio::select! {
-        served = serve(listener, app, options(&config), shutdown) => served,
+        served = serve(listener, app, options(&config), tls.as_ref(), shutdown) => served,
         () = stop_signals(stop) => return Err(ServeError::StoppedAtOnce),
     };
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     tasks.stop().await;
     tracing::info!("stopped");
     Ok(served?)
@@ -248,7 +259,8 @@ fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
             "public_url is not set and the server listens beyond this machine: clients are asked for Basic credentials instead of tokens; set public_url to the address they use"
         );
     }
-    if config.public_url.is_some() && config.http.trusted_proxies.is_none() {
+    let tls = config.tls.files().is_some();
+    if config.public_url.is_some() && config.http.trusted_proxies.is_none() && !tls {
         tracing::warn!(
             "http.trusted_proxies is not set: if a proxy stands in front, guesses of passwords are limited for each account, but not for each client; list the proxy, or [] if there is none"
         );
@@ -257,7 +269,7 @@ fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
         public_url: config.public_url.clone(),
         loopback,
         port: address.port(),
-        tls: false,
+        tls,
         trusted_proxies: config.http.trusted_proxies.clone(),
         public_metrics: config.metrics.public,
         backup_directory: config.backup.directory.clone(),

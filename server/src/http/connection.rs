@@ -127,6 +127,13 @@ impl Looks {
 }
 
 impl Connection {
+    /// The first byte that comes, which stays to be read; `None` if the connection ends instead.
+    pub(super) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        let mut first = [0];
+        let found = self.stream.peek(&mut first).await?;
+        Ok((found == 1).then_some(first[0]))
+    }
+
     /// Passes the outcome of a write on, or an error if writes have fallen behind.
     fn watch<T>(
         &mut self,

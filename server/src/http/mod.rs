@@ -34,6 +34,7 @@ pub mod pace;
 mod permits;
 pub mod serve;
 mod source;
+pub mod tls;
 pub mod token;
 
 use crate::app::App;

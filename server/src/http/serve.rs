@@ -10,6 +10,7 @@ use super::connection::Listener;
 use super::occupancy::Occupancy;
 use super::pace::Pace;
 use super::permits::Permits;
+use super::tls::Tls;
 use crate::app::App;
 use axum::extract::connect_info::Connected;
 use axum_server::{Address, Handle, Server};
@@ -100,7 +101,7 @@ impl Connected<Self> for Peer {
     }
 }
 
-/// Serves the registry on a listener until `shutdown` is done, then is not ready any more, then refuses
+/// Serves the registry on a listener, with TLS or without, until `shutdown` is done, then is not ready any more, then refuses
 /// new connections and lets requests in flight end.
 ///
 /// # Errors
@@ -109,6 +110,7 @@ pub async fn serve(
     listener: std::net::TcpListener,
     app: Arc<App>,
     options: ServeOptions,
+    tls: Option<&Tls>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -129,14 +131,27 @@ pub async fn serve(
         Server::from_listener(Listener::new(listener, permits, options.pace));
     bound(&mut server, options);
     let router = super::router_with(app, RouterOptions { pace: options.pace });
-    let served = server
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let server = server
         .handle(handle)
         .first_request_timeout(options.head)
-        .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not accepted"))
-        .serve(router.into_make_service_with_connect_info::<Peer>())
-        .await;
+        .accept_error_handler(not_accepted);
+    let served = match tls {
+        Some(tls) => server.acceptor(tls.acceptor(options.head)).serve(service).await,
+        None => server.serve(service).await,
+    };
     stopping.abort();
     served
+}
+
+/// Handshakes fail for whoever wants them to; only what is ours is worth a line.
+fn not_accepted(peer: Option<&Peer>, error: &std::io::Error) {
+    match peer {
+        Some(peer) => {
+            tracing::debug!(peer = %peer.address().ip(), %error, "a connection did not begin");
+        }
+        None => tracing::warn!(%error, "a connection was not accepted"),
+    }
 }
 
 /// Bounds what one connection can hold.

@@ -33,7 +33,7 @@ impl Running {
         let shutdown = async move {
             let _ = stopped.await;
         };
-        let served = tokio::spawn(serve(listener, Arc::clone(&world.app), options, shutdown));
+        let served = tokio::spawn(serve(listener, Arc::clone(&world.app), options, None, shutdown));
         Self { world, address, stop, served }
     }
 
