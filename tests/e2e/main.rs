@@ -18,6 +18,7 @@ mod damaged;
 mod examples;
 mod full_disk;
 mod guessing;
+mod idle;
 mod images;
 mod lifecycle;
 mod maintenance;
