@@ -20,6 +20,7 @@ mod pipe_variables;
 mod script;
 mod server_authorization;
 mod server_files;
+mod server_forwarded;
 mod server_manifest;
 mod server_names;
 mod server_oidc;
@@ -46,6 +47,7 @@ pub use pipe_upload::pipe_upload;
 pub use pipe_variables::pipe_variables;
 pub use server_authorization::server_authorization;
 pub use server_files::server_files;
+pub use server_forwarded::server_forwarded;
 pub use server_manifest::server_manifest;
 pub use server_names::server_names;
 pub use server_oidc::server_oidc;
@@ -75,6 +77,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pipe_variables", pipe_variables),
     ("server_authorization", server_authorization),
     ("server_files", server_files),
+    ("server_forwarded", server_forwarded),
     ("server_manifest", server_manifest),
     ("server_names", server_names),
     ("server_oidc", server_oidc),

@@ -1,6 +1,7 @@
 //! Everything that lives as long as the server, built in one place.
 
 use crate::auth::Authenticator;
+use crate::domain::Network;
 use crate::registry::Registry;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,6 +15,10 @@ pub struct HttpSettings {
     pub loopback: bool,
     /// The port, for a loopback realm.
     pub port: u16,
+    /// Whether the listener speaks TLS itself.
+    pub tls: bool,
+    /// Who may say for whom a request is passed on; `None` if nothing was said about proxies.
+    pub trusted_proxies: Option<Vec<Network>>,
     /// Whether everybody may read `/metrics`.
     pub public_metrics: bool,
     /// Below which directory the API may write backups; nowhere unless set.

@@ -4,6 +4,7 @@
 //! `main` turns it into an exit code.
 
 pub mod admin;
+mod certificates;
 mod health;
 mod maintenance;
 mod serve;

@@ -4,10 +4,12 @@
 //! came from. Unknown keys are errors, in the file and in the environment, because a misspelt limit
 //! is a limit that does not hold.
 
+mod networks;
 pub mod oidc;
 
 pub use oidc::Oidc;
 
+use crate::domain::Network;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -50,6 +52,8 @@ pub struct Config {
     pub oidc: Oidc,
     /// Connections.
     pub http: Http,
+    /// TLS of the listener.
+    pub tls: Tls,
     /// Numbers for those who watch the server.
     pub metrics: Metrics,
     /// Whether workspaces may set leases under ten minutes. For tests only: a push that takes longer
@@ -71,6 +75,7 @@ impl Default for Config {
             tokens: Tokens::default(),
             oidc: Oidc::default(),
             http: Http::default(),
+            tls: Tls::default(),
             metrics: Metrics::default(),
             unsafe_short_delays: false,
         }
@@ -192,13 +197,20 @@ impl Default for Tokens {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// A body that brings nothing for this long is cut off, in seconds. There is no limit on the
-    /// whole.
+    /// How long a body may bring nothing, or fall behind the minimum rate, in seconds. There is no
+    /// limit on the whole.
     pub idle_body_seconds: u64,
+    /// The rate at which a body may go on for ever, in bytes per second; 0: any byte is enough.
+    pub minimum_bytes_per_second: u64,
     /// A request's head must be complete within this, in seconds.
     pub head_seconds: u64,
     /// Most connections at once.
     pub most_connections: usize,
+    /// Most connections at once from one source.
+    pub most_connections_per_source: usize,
+    /// Which proxies may say for whom they pass a request on; an empty list: there are none.
+    #[serde(with = "networks")]
+    pub trusted_proxies: Option<Vec<Network>>,
     /// How long the server says that it is not ready before it refuses connections, when it is told
     /// to stop, in seconds.
     pub notice_seconds: u64,
@@ -210,12 +222,43 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             idle_body_seconds: 60,
+            minimum_bytes_per_second: 1024,
             head_seconds: 15,
             most_connections: 4096,
+            most_connections_per_source: 1024,
+            trusted_proxies: None,
             notice_seconds: 1,
             drain_seconds: 60,
         }
     }
+}
+
+/// TLS of the listener; off unless both files are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// The file with the certificate and those between it and a root, in PEM form.
+    pub certificate: Option<PathBuf>,
+    /// The file with its private key, in PEM form.
+    pub key: Option<PathBuf>,
+}
+
+impl Tls {
+    /// Both files, if TLS is on.
+    #[must_use]
+    pub fn files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = (self.certificate.clone()?, self.key.clone()?);
+        Some(TlsFiles { certificate, key })
+    }
+}
+
+/// The two files of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain of certificates.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
 }
 
 /// Numbers for those who watch the server.
@@ -248,10 +291,16 @@ struct Environment {
     tokens_service: Option<String>,
     tokens_lifetime_seconds: Option<u64>,
     http_idle_body_seconds: Option<u64>,
+    http_minimum_bytes_per_second: Option<u64>,
     http_head_seconds: Option<u64>,
     http_most_connections: Option<usize>,
+    http_most_connections_per_source: Option<usize>,
+    #[serde(deserialize_with = "networks::deserialize")]
+    http_trusted_proxies: Option<Vec<Network>>,
     http_notice_seconds: Option<u64>,
     http_drain_seconds: Option<u64>,
+    tls_certificate: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     metrics_public: Option<bool>,
     unsafe_short_delays: Option<bool>,
     // Not a setting that is shown: see `admin_password`.
@@ -420,10 +469,15 @@ impl Environment {
         set(&mut config.tokens.service, self.tokens_service);
         set(&mut config.tokens.lifetime_seconds, self.tokens_lifetime_seconds);
         set(&mut config.http.idle_body_seconds, self.http_idle_body_seconds);
+        set(&mut config.http.minimum_bytes_per_second, self.http_minimum_bytes_per_second);
         set(&mut config.http.head_seconds, self.http_head_seconds);
         set(&mut config.http.most_connections, self.http_most_connections);
+        set(&mut config.http.most_connections_per_source, self.http_most_connections_per_source);
+        set(&mut config.http.trusted_proxies, self.http_trusted_proxies.map(Some));
         set(&mut config.http.notice_seconds, self.http_notice_seconds);
         set(&mut config.http.drain_seconds, self.http_drain_seconds);
+        set(&mut config.tls.certificate, self.tls_certificate.map(Some));
+        set(&mut config.tls.key, self.tls_key.map(Some));
         set(&mut config.metrics.public, self.metrics_public);
         set(&mut config.unsafe_short_delays, self.unsafe_short_delays);
     }
@@ -486,6 +540,14 @@ fn check(config: &Config) -> Result<(), ConfigError> {
     require(config.http.idle_body_seconds >= 1, "http.idle_body_seconds is at least 1");
     require(config.http.head_seconds >= 1, "http.head_seconds is at least 1");
     require(config.http.most_connections >= 1, "http.most_connections is at least 1");
+    require(
+        config.http.most_connections_per_source >= 1,
+        "http.most_connections_per_source is at least 1",
+    );
+    require(
+        config.tls.certificate.is_some() == config.tls.key.is_some(),
+        "tls.certificate and tls.key are both set or neither",
+    );
     wrong.extend(oidc::check(&config.oidc));
     if wrong.is_empty() { Ok(()) } else { Err(ConfigError::Values(wrong)) }
 }

@@ -30,3 +30,4 @@ pub mod rest;
 pub mod server;
 pub mod slow;
 pub mod step;
+pub mod wire;

@@ -39,6 +39,8 @@ pub struct Server {
     folder: TempDir,
     child: Option<Child>,
     authority: String,
+    /// Whether it speaks TLS; then its certificate is the test's business.
+    tls: bool,
 }
 
 impl Server {
@@ -60,6 +62,7 @@ impl Server {
             folder: temporary_directory("server"),
             child: None,
             authority: "127.0.0.1:0".to_owned(),
+            tls: false,
         };
         server.start_again().await;
         server
@@ -93,9 +96,12 @@ impl Server {
         guardian::watch_process(child.id());
         self.child = Some(child);
         if self.authority.ends_with(":0") {
-            self.authority = self.announced_address(already_printed).await;
+            let url = self.announced_address(already_printed).await;
+            let (scheme, authority) = url.split_once("://").expect("a URL was announced");
+            (self.tls, self.authority) = (scheme == "https", authority.to_owned());
         }
-        let probe = reqwest::Client::new();
+        let probe = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build();
+        let probe = probe.expect("a client");
         let ready = format!("{}/readyz", self.url());
         poll::until("ready server", START_LIMIT, async || {
             self.check_alive();
@@ -167,10 +173,10 @@ impl Server {
         &self.authority
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`, or `https://`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.authority)
+        format!("{}://{}", if self.tls { "https" } else { "http" }, self.authority)
     }
 
     /// The data directory.
@@ -279,7 +285,7 @@ impl Server {
             self.check_alive();
             self.stdout()[already_printed..]
                 .lines()
-                .find_map(|line| line.strip_prefix("listening on http://"))
+                .find_map(|line| line.strip_prefix("listening on "))
                 .map(str::to_owned)
                 .ok_or("nothing announced yet")
         })

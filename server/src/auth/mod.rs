@@ -33,7 +33,7 @@ use crate::metadata::{DocumentKind, MetadataError};
 use crate::registry::Registry;
 use crate::registry::access::Standing;
 use basic::Credential;
-use guard::{Attempt, Guard};
+use guard::{Attempt, Guard, Refused};
 use oidc::{Believed, Oidc, OidcBasis};
 use password::Passwords;
 use registry_token::{Basis, TokenSigner};
@@ -68,6 +68,15 @@ pub enum AuthError {
 impl AuthError {
     fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Unavailable(Box::new(source))
+    }
+}
+
+impl From<Refused> for AuthError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Wrong => Self::Invalid,
+            Refused::Wait(seconds) => Self::TooMany(seconds),
+        }
     }
 }
 
@@ -335,8 +344,10 @@ impl Authenticator {
         let name = username.as_bytes();
         let secret = [name, &version.to_be_bytes(), password.expose().as_bytes()];
         let secret = passwords.fingerprint(&secret);
-        if !passwords.was_right(&secret, now) {
-            let attempt = Attempt { account: passwords.fingerprint(&[name]), secret, source };
+        let attempt = Attempt::new(passwords.fingerprint(&[name]), secret, source);
+        if passwords.was_right(&secret, now) {
+            self.0.guard.succeeded(&attempt, now);
+        } else {
             let hash = account.map(|(account, _)| account.password_hash);
             self.check_password(&attempt, password, hash).await?;
             passwords.remember(secret, now);
@@ -357,15 +368,21 @@ impl Authenticator {
     ) -> Result<(), AuthError> {
         let (guard, passwords) = (&self.0.guard, &self.0.passwords);
         let now = || self.0.registry.clock().now();
-        guard.admit(attempt, now()).map_err(AuthError::TooMany)?;
-        let turn = passwords.turn().await?;
+        let admitted = guard.admit(attempt, now())?;
+        let turn = if admitted.known {
+            passwords.turn().await?
+        } else {
+            passwords.turn_of_stranger().await?
+        };
         // Asked again: while this one waited for its turn, others may have used up the tries.
-        guard.admit(attempt, now()).map_err(AuthError::TooMany)?;
-        if passwords.verify(turn, password, hash).await? {
-            guard.succeeded(attempt);
+        let admitted = guard.admit(attempt, now())?;
+        // The turn is over when the outcome is counted, so that no try comes in between.
+        let (right, _turn) = passwords.verify(turn, password, hash).await?;
+        if right {
+            guard.succeeded(attempt, now());
             Ok(())
         } else {
-            guard.failed(attempt, now());
+            guard.failed(attempt, admitted, now());
             Err(AuthError::Invalid)
         }
     }

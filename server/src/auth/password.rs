@@ -20,7 +20,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 
 /// The shortest password in bytes.
 pub(super) const SHORTEST: usize = 8;
@@ -43,6 +43,8 @@ const LANES: u32 = 1;
 /// Hashes and checks passwords.
 pub(super) struct Passwords {
     slots: Arc<Semaphore>,
+    /// As many strangers as there are slots wait for one; the others wait for that.
+    strangers: Arc<Semaphore>,
     patience: Duration,
     key: hmac::Key,
     right: Mutex<HashMap<Fingerprint, Timestamp>>,
@@ -53,7 +55,8 @@ pub(super) struct Passwords {
 /// A turn to hash.
 #[derive(Debug)]
 pub(super) struct Turn {
-    _permit: OwnedSemaphorePermit,
+    _slot: OwnedSemaphorePermit,
+    _strangers: Option<OwnedSemaphorePermit>,
 }
 
 impl Passwords {
@@ -61,13 +64,22 @@ impl Passwords {
     pub(super) fn new() -> Result<Self, NoRandomness> {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>()?);
         let slots = Arc::new(Semaphore::new(SLOTS));
+        let strangers = Arc::new(Semaphore::new(SLOTS));
         let hasher = start_hasher();
         let nobodys = random::<32>()?;
         let (reply, answer) = channel();
         drop(hasher.send(Box::new(move |memory| drop(reply.send(hash_now(memory, &nobodys))))));
         // No answer means no thread: then no password is right, and the log says why.
         let dummy = answer.recv().unwrap_or_else(|_| Ok(String::new()))?;
-        Ok(Self { slots, patience: PATIENCE, key, right: Mutex::default(), dummy, hasher })
+        Ok(Self {
+            slots,
+            strangers,
+            patience: PATIENCE,
+            key,
+            right: Mutex::default(),
+            dummy,
+            hasher,
+        })
     }
 
     /// A hash of texts under this run's key; where one text ends is part of it.
@@ -98,41 +110,65 @@ impl Passwords {
         }
     }
 
-    /// Waits for a turn to hash.
+    /// Waits for a turn to hash. Whoever asks here waits for one stranger at most, so that a crowd of
+    /// guesses does not keep out those who are known.
     pub(super) async fn turn(&self) -> Result<Turn, AuthError> {
-        match tokio::time::timeout(self.patience, Arc::clone(&self.slots).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn { _permit: permit }),
-            // Nobody closes the semaphore, so the inner error is a wait that found no end, too.
+        self.in_time(async {
+            let slot = Arc::clone(&self.slots).acquire_owned().await?;
+            Ok(Turn { _slot: slot, _strangers: None })
+        })
+        .await
+    }
+
+    /// The same for whoever may be anybody.
+    pub(super) async fn turn_of_stranger(&self) -> Result<Turn, AuthError> {
+        self.in_time(async {
+            let strangers = Arc::clone(&self.strangers).acquire_owned().await?;
+            let slot = Arc::clone(&self.slots).acquire_owned().await?;
+            Ok(Turn { _slot: slot, _strangers: Some(strangers) })
+        })
+        .await
+    }
+
+    async fn in_time(
+        &self,
+        turn: impl Future<Output = Result<Turn, AcquireError>>,
+    ) -> Result<Turn, AuthError> {
+        match tokio::time::timeout(self.patience, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            // Nobody closes the semaphores, so the inner error is a wait that found no end, too.
             Ok(Err(_)) | Err(_) => Err(AuthError::TooMany(PATIENCE.as_secs())),
         }
     }
 
-    /// Whether the password has this hash; without a hash, the same work and `false`.
+    /// Whether the password has this hash; without a hash, the same work and `false`. The turn comes
+    /// back, for what has to be done before the next one.
     pub(super) async fn verify(
         &self,
         turn: Turn,
         password: &Secret,
         hash: Option<String>,
-    ) -> Result<bool, AuthError> {
+    ) -> Result<(bool, Turn), AuthError> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy.clone());
         let password = password.clone();
-        let right = self
+        let (right, turn) = self
             .off_the_runtime(turn, move |memory| {
                 matches(memory, password.expose().as_bytes(), &hash).map_err(AuthError::unavailable)
             })
             .await?;
-        Ok(right && known)
+        Ok((right && known, turn))
     }
 
     /// Hashes a new password.
     pub(super) async fn hash(&self, password: &Secret) -> Result<String, AuthError> {
+        // Setting one takes a login, so nobody who guesses is in this queue.
         let turn = self.turn().await?;
         let password = password.clone();
-        self.off_the_runtime(turn, move |memory| {
+        let work = move |memory: &mut Memory| {
             hash_now(memory, password.expose().as_bytes()).map_err(AuthError::unavailable)
-        })
-        .await
+        };
+        Ok(self.off_the_runtime(turn, work).await?.0)
     }
 
     /// Hashing takes tens of milliseconds of one core, which no other request may wait for. The turn
@@ -141,12 +177,12 @@ impl Passwords {
         &self,
         turn: Turn,
         work: impl FnOnce(&mut Memory) -> Result<T, AuthError> + Send + 'static,
-    ) -> Result<T, AuthError> {
+    ) -> Result<(T, Turn), AuthError> {
         let (reply, answer) = oneshot::channel();
         let job = move |memory: &mut Memory| {
-            let _turn = turn;
+            let done = work(memory);
             // The request may have gone away.
-            drop(reply.send(work(memory)));
+            drop(reply.send(done.map(|done| (done, turn))));
         };
         // If the thread is gone, so is the job with its reply.
         drop(self.hasher.send(Box::new(job)));
@@ -244,7 +280,7 @@ mod tests {
 
     async fn check(passwords: &Passwords, password: &str, hash: Option<&String>) -> bool {
         let turn = passwords.turn().await.expect("a turn");
-        passwords.verify(turn, &secret(password), hash.cloned()).await.expect("a check")
+        passwords.verify(turn, &secret(password), hash.cloned()).await.expect("a check").0
     }
 
     #[tokio::test]
@@ -267,6 +303,33 @@ mod tests {
         assert!(matches!(passwords.turn().await, Err(AuthError::TooMany(5))));
         drop(first);
         assert!(passwords.turn().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_strangers_is_one_in_the_queue_of_those_who_are_known() {
+        let passwords = Arc::new(Passwords::new().expect("random bytes"));
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let busy = passwords.turn().await.expect("a turn");
+        let in_line = |known: bool| {
+            let (passwords, order) = (Arc::clone(&passwords), Arc::clone(&order));
+            tokio::spawn(async move {
+                let turn =
+                    if known { passwords.turn().await } else { passwords.turn_of_stranger().await };
+                let _turn = turn.expect("a turn");
+                order.lock().expect("no panic").push(known);
+            })
+        };
+        let mut all: Vec<_> = (0..50).map(|_| in_line(false)).collect();
+        tokio::task::yield_now().await;
+        all.push(in_line(true));
+        tokio::task::yield_now().await;
+        drop(busy);
+        for one in all {
+            one.await.expect("everybody gets a turn");
+        }
+        let order = order.lock().expect("no panic");
+        let rank = order.iter().position(|known| *known).expect("the one who is known");
+        assert!(rank <= 1, "{rank} strangers came first");
     }
 
     #[test]

@@ -358,6 +358,28 @@ async fn guessing_is_slowed_down_for_known_and_unknown_users_alike() {
 }
 
 #[tokio::test]
+async fn the_owner_of_an_attacked_account_gets_in_from_where_the_password_was_right_before() {
+    let world = World::new().await;
+    world.user("ann", "ann-password").await;
+    let office = Some(std::net::IpAddr::from([192, 0, 2, 1]));
+    let right = basic("ann", "ann-password");
+    assert!(world.auth.caller_from(Some(&right), office).await.is_ok());
+    for guess in 0..10 {
+        let guess = basic("ann", &format!("guess-{guess:04}"));
+        let refused = world.auth.caller_from(Some(&guess), None).await;
+        assert!(matches!(refused, Err(AuthError::Invalid)));
+    }
+    // What was right is remembered for a minute; after it the attack goes on.
+    world.clock.advance(Duration::from_secs(61));
+    let refused = world.auth.caller(Some(&basic("ann", "guess-0010"))).await;
+    assert!(matches!(refused, Err(AuthError::Invalid)));
+    assert!(matches!(world.auth.caller(Some(&right)).await, Err(AuthError::TooMany(_))));
+    assert!(world.auth.caller_from(Some(&right), office).await.is_ok());
+    let stale = world.auth.caller(Some(&basic("ann", "guess-0003"))).await;
+    assert!(matches!(stale, Err(AuthError::Invalid)), "a stale secret is told so, not to wait");
+}
+
+#[tokio::test]
 async fn neither_password_nor_token_is_on_disk_or_in_debug_output() {
     let world = World::new().await;
     let access = world.shop().await;

@@ -4,6 +4,7 @@
 //! settled before the port is open, and on the way out requests in flight end first, unless it is told
 //! to stop a second time.
 
+use super::certificates::{Certificates, TlsError};
 use crate::app::{App, HttpSettings};
 use crate::auth::{AuthError, AuthSettings, Authenticator, IssuerSettings, OidcAlgorithm, Secret};
 use crate::blobs::BlobError;
@@ -15,12 +16,14 @@ use crate::config::oidc::{Issuer, SigningAlgorithm};
 use crate::config::{Config, Loaded};
 use crate::data_dir::{DataDir, DataDirError};
 use crate::domain::ClaimNames;
+use crate::http::pace::Pace;
 use crate::http::serve::{ServeOptions, serve};
 use crate::metadata::redb::{OpenError, RedbOptions, RedbStore};
 use crate::registry::startup::Mismatch;
 use crate::registry::{Limits, Registry, RegistryError};
 use crate::tasks::Tasks;
 use crate::telemetry::{self, TelemetryError};
+use rustix::process::{Resource, Rlimit};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -30,6 +33,9 @@ use tokio::sync::oneshot;
 
 /// Polls of tasks between two looks at the network.
 const EVENT_INTERVAL: u32 = 4;
+
+/// Open files that are not for connections.
+const OWN_DESCRIPTORS: u64 = 64;
 
 /// How long a start waits for the sweep before it opens the port.
 const WAIT_FOR_SWEEP: Duration = Duration::from_secs(1);
@@ -75,6 +81,9 @@ pub enum ServeError {
     /// The runtime or the network failed.
     #[error(transparent)]
     System(#[from] std::io::Error),
+    /// The certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Logging.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -145,21 +154,28 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
         .map_err(|source| ServeError::Listen { address: config.listen, source })?;
     let address = listener.local_addr()?;
     let http = http_settings(&config, address);
+    let certificates = config.tls.files().map(|files| Certificates::open(&files)).transpose()?;
+    let tls = certificates.as_ref().map(Certificates::tls);
+    let url = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
     let (requests, stopping) = Default::default();
     let app = Arc::new(App { registry: registry.clone(), auth, http, requests, stopping });
     let tasks = Tasks::start(registry, WAIT_FOR_SWEEP).await;
-    directory.announce(&format!("http://{address}"))?;
-    writeln!(std::io::stdout().lock(), "listening on http://{address}")?;
-    tracing::info!(%address, milliseconds = watch.elapsed().as_millis(), "ready on http://{address}");
+    directory.announce(&url)?;
+    writeln!(std::io::stdout().lock(), "listening on {url}")?;
+    tracing::info!(%address, milliseconds = watch.elapsed().as_millis(), "ready on {url}");
+    let watching = certificates.map(|certificates| tokio::spawn(certificates.watch()));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         // The other end is held until the process ends.
         let _: Result<(), _> = stopped.await;
     };
     let served = tokio::select! {
-        served = serve(listener, app, options(&config), shutdown) => served,
+        served = serve(listener, app, options(&config), tls.as_ref(), shutdown) => served,
         () = stop_signals(stop) => return Err(ServeError::StoppedAtOnce),
     };
+    if let Some(watching) = watching {
+        watching.abort();
+    }
     tasks.stop().await;
     tracing::info!("stopped");
     Ok(served?)
@@ -243,21 +259,58 @@ fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
             "public_url is not set and the server listens beyond this machine: clients are asked for Basic credentials instead of tokens; set public_url to the address they use"
         );
     }
+    let tls = config.tls.files().is_some();
+    if config.public_url.is_some() && config.http.trusted_proxies.is_none() && !tls {
+        tracing::warn!(
+            "http.trusted_proxies is not set: if a proxy stands in front, guesses of passwords are limited for each account, but not for each client; list the proxy, or [] if there is none"
+        );
+    }
     HttpSettings {
         public_url: config.public_url.clone(),
         loopback,
         port: address.port(),
+        tls,
+        trusted_proxies: config.http.trusted_proxies.clone(),
         public_metrics: config.metrics.public,
         backup_directory: config.backup.directory.clone(),
         short_delays: config.unsafe_short_delays,
     }
 }
 
+/// The files that the process may have open, once it has asked for as many as it can get.
+fn descriptors() -> u64 {
+    let mut limit = rustix::process::getrlimit(Resource::Nofile);
+    let asked = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if rustix::process::setrlimit(Resource::Nofile, asked).is_ok() {
+        limit = asked;
+    }
+    limit.current.unwrap_or(u64::MAX)
+}
+
+/// How many connections fit into so many open files. Each may need a file beside its socket, and the
+/// database, uploads that are being finished and collection need some whatever the clients do.
+fn connections_within(wanted: usize, descriptors: u64) -> usize {
+    let fit = descriptors.saturating_sub(OWN_DESCRIPTORS.min(descriptors / 2)) / 2;
+    let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
+    if fit < wanted {
+        tracing::warn!(
+            wanted,
+            fit,
+            "the limit on open files ({descriptors}) allows {fit} connections at once, not {wanted} (http.most_connections); raise it (LimitNOFILE=, ulimit -n)"
+        );
+    }
+    wanted.min(fit)
+}
+
 fn options(config: &Config) -> ServeOptions {
     ServeOptions {
-        idle_body: Duration::from_secs(config.http.idle_body_seconds),
+        pace: Pace {
+            patience: Duration::from_secs(config.http.idle_body_seconds),
+            bytes_per_second: config.http.minimum_bytes_per_second,
+        },
         head: Duration::from_secs(config.http.head_seconds),
-        most_connections: config.http.most_connections,
+        most_connections: connections_within(config.http.most_connections, descriptors()),
+        most_connections_of_a_source: config.http.most_connections_per_source,
         notice: Duration::from_secs(config.http.notice_seconds),
         drain: Duration::from_secs(config.http.drain_seconds),
     }

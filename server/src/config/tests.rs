@@ -105,6 +105,25 @@ fn what_would_break_the_challenge_to_clients_is_refused() {
     }
 }
 
+#[test]
+fn proxies_are_networks_in_the_file_and_in_the_environment() {
+    let (_file, flags) = file("http:\n  trusted_proxies: [127.0.0.1, 10.0.0.0/8]\n");
+    let read = |flags: &Flags, pairs: &[(&str, &str)]| {
+        let loaded = load_from(flags, variables(pairs));
+        loaded.map(|loaded| loaded.config.http.trusted_proxies)
+    };
+    let networks = |texts: &[&str]| Some(texts.iter().map(|text| text.parse().unwrap()).collect());
+    assert_eq!(read(&flags, &[]).unwrap(), networks(&["127.0.0.1", "10.0.0.0/8"]));
+    let variable = |text| read(&flags, &[("STANDPIPE_HTTP_TRUSTED_PROXIES", text)]);
+    assert_eq!(variable("::1, 192.0.2.0/24").unwrap(), networks(&["::1", "192.0.2.0/24"]));
+    assert!(variable("10.0.0.1/8").unwrap_err().to_string().contains("10.0.0.0/8"));
+    let (_none, flags) = file("http:\n  trusted_proxies: []\n");
+    assert_eq!(read(&flags, &[]).unwrap(), Some(Vec::new()));
+    let (_wrong, flags) = file("http:\n  trusted_proxies: ['*']\n");
+    assert!(read(&flags, &[]).unwrap_err().to_string().contains("a network is"));
+    assert_eq!(read(&Flags::default(), &[]).unwrap(), None);
+}
+
 const ISSUER: &str = "https://api.bitbucket.org/2.0/workspaces/acme/pipelines-config/identity/oidc";
 
 fn with_issuers(text: &str) -> Result<Config, ConfigError> {

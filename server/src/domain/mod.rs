@@ -12,6 +12,7 @@ pub mod identity;
 pub mod ids;
 pub mod manifest;
 pub mod name;
+pub mod network;
 pub mod pattern;
 pub mod reference;
 pub mod role;
@@ -25,6 +26,7 @@ pub use identity::{Binding, ClaimNames, Conditions, Identity, TagPermit, TagRule
 pub use ids::{ObjectKey, PackageId, RepositoryId, UploadId, WorkspaceId};
 pub use manifest::ManifestView;
 pub use name::{Name, PackageName, ProjectKey, Slug, Username};
+pub use network::Network;
 pub use pattern::{Pattern, TagPattern};
 pub use reference::{Reference, Tag};
 pub use role::{Action, Role, Visibility};

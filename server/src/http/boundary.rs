@@ -7,7 +7,8 @@
 use super::challenge;
 use super::error::{Form, Problem, chain};
 use super::extract::{RequestContext, peer};
-use crate::app::App;
+use super::source::Source;
+use crate::app::{App, HttpSettings};
 use crate::clock::Stopwatch;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -31,10 +32,8 @@ pub(super) async fn boundary(
     next: Next,
 ) -> Response {
     let watch = Stopwatch::start();
-    let seen = Seen::of(&request);
-    // A server with a public address may stand behind a proxy, where all clients share one peer.
-    let proxied = app.http.public_url.is_some();
-    let context = RequestContext::of(request.headers(), seen.peer.filter(|_| !proxied));
+    let seen = Seen::of(&request, &app.http);
+    let context = RequestContext::of(request.headers(), seen.source.client);
     let context = Arc::new(context);
     request.extensions_mut().insert(Arc::clone(&context));
     let span = tracing::info_span!("request", id = %context.id());
@@ -59,11 +58,11 @@ struct Seen {
     agent: Option<String>,
     bearer: bool,
     registry: bool,
-    peer: Option<std::net::IpAddr>,
+    source: Source,
 }
 
 impl Seen {
-    fn of(request: &Request) -> Self {
+    fn of(request: &Request, settings: &HttpSettings) -> Self {
         let path = request.uri().path();
         let mut end = path.len().min(LONGEST_LOGGED_PATH);
         while !path.is_char_boundary(end) {
@@ -78,7 +77,7 @@ impl Seen {
             agent: text(header::USER_AGENT).map(|agent| agent.chars().take(128).collect()),
             bearer: scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer")),
             registry: path == "/v2" || path.starts_with("/v2/"),
-            peer: peer(request.extensions()),
+            source: Source::of(settings, peer(request.extensions()), request.headers()),
         }
     }
 
@@ -103,7 +102,8 @@ impl Seen {
             bytes = length.and_then(|length| length.to_str().ok()),
             actor = context.actor(),
             agent = self.agent,
-            peer = self.peer.map(tracing::field::display),
+            peer = self.source.shown().map(tracing::field::display),
+            proxy = self.source.proxy.map(tracing::field::display),
             "{method} {path} {status}"
         );
     }

@@ -36,7 +36,10 @@ pub(crate) fn header(
 pub(crate) fn origin(settings: &HttpSettings) -> Option<String> {
     match &settings.public_url {
         Some(url) => Some(url.clone()),
-        None if settings.loopback => Some(format!("http://127.0.0.1:{}", settings.port)),
+        None if settings.loopback => {
+            let scheme = if settings.tls { "https" } else { "http" };
+            Some(format!("{scheme}://127.0.0.1:{}", settings.port))
+        }
         None => None,
     }
 }

@@ -228,7 +228,7 @@ fn advice(why: &NotCreated) -> String {
 fn stalled(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(found) = cause {
-        if found.is::<tower_http::timeout::TimeoutError>() || found.is::<Elapsed>() {
+        if found.is::<super::pace::TooSlow>() || found.is::<Elapsed>() {
             return true;
         }
         cause = found.source();

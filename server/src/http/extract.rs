@@ -115,8 +115,7 @@ pub fn authorization(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     }
 }
 
-/// The address of the client itself, for limits on guessing. Behind a proxy it is not known, and
-/// headers that claim to tell are not believed.
+/// The address of the client itself, for limits on guessing, if that is known.
 #[must_use]
 pub fn source(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<Arc<RequestContext>>().and_then(|context| context.source)

@@ -8,8 +8,10 @@
 //!    answer. Outermost, so that nothing leaves without them.
 //! 2. catching panics: inside the boundary, so that a panic is answered and logged like any fault.
 //! 3. [`limits`]: refuses what is too long before anything is made of it.
-//! 4. the idle limit of request bodies: innermost, because it wraps the body that handlers read. It
-//!    counts from one piece to the next; a large upload may take as long as it moves.
+//! 4. the minimum rate of request bodies ([`pace`]): innermost, because it wraps the body that handlers
+//!    read. A large upload may take as long as it moves.
+//!
+//! Outside of them all, [`occupancy`] counts a request for its connection until its answer has ended.
 //!
 //! This folder must not know how anything is stored, and decides nothing about rights.
 
@@ -25,30 +27,28 @@ pub mod fuzzing;
 mod home;
 mod limits;
 mod metrics;
+mod occupancy;
 pub mod oci;
 mod ops;
+pub mod pace;
+mod permits;
 pub mod serve;
+mod source;
+pub mod tls;
 pub mod token;
 
 use crate::app::App;
 use axum::Router;
 use error::ApiError;
+use pace::Pace;
 use std::sync::Arc;
-use std::time::Duration;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::timeout::RequestBodyTimeoutLayer;
 
 /// How the router treats requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RouterOptions {
-    /// The longest pause within a request's body.
-    pub idle_body: Duration,
-}
-
-impl Default for RouterOptions {
-    fn default() -> Self {
-        Self { idle_body: Duration::from_secs(60) }
-    }
+    /// How slow a request's body may be.
+    pub pace: Pace,
 }
 
 /// Everything this server answers.
@@ -68,10 +68,13 @@ pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
         .with_state(Arc::clone(&app))
         .merge(oci::routes(Arc::clone(&app)));
     routes
-        .layer(RequestBodyTimeoutLayer::new(options.idle_body))
+        .layer(axum::middleware::from_fn(move |request, next| {
+            pace::pace(options.pace, request, next)
+        }))
         .layer(axum::middleware::from_fn(limits::check))
         .layer(CatchPanicLayer::custom(boundary::panicked))
         .layer(axum::middleware::from_fn_with_state(app, boundary::boundary))
+        .layer(axum::middleware::from_fn(occupancy::hold))
 }
 
 async fn nothing() -> ApiError {

@@ -1,12 +1,16 @@
 //! The shell around the router: sockets, connections, time limits, shutdown.
 //!
 //! Invariant: no connection lives for ever without progress. Each way of holding one has a limit: a
-//! peer that sends nothing, or half a head, or no next request; a body that stalls
-//! ([`super::router`]); a reader that does not read ([`super::connection`]). And there are never
-//! more connections than allowed: the next one waits in the kernel's backlog, unaccepted.
+//! peer that sends nothing, or half a head, or no next request; a body that falls behind the minimum
+//! rate ([`super::pace`]); a reader that does, or does not read at all ([`super::connection`]). And
+//! there are never more connections than allowed ([`super::permits`]).
 
 use super::RouterOptions;
-use super::connection::{Connections, Listener};
+use super::connection::Listener;
+use super::occupancy::Occupancy;
+use super::pace::Pace;
+use super::permits::Permits;
+use super::tls::Tls;
 use crate::app::App;
 use axum::extract::connect_info::Connected;
 use axum_server::{Address, Handle, Server};
@@ -32,12 +36,14 @@ const H2_SEND_BUFFER: usize = 512 << 10;
 /// Limits of connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServeOptions {
-    /// The longest pause within a body, either way.
-    pub idle_body: Duration,
+    /// How slow a body may be, either way.
+    pub pace: Pace,
     /// From accepting a connection, or the end of the last request, to a complete request head.
     pub head: Duration,
     /// Connections at once.
     pub most_connections: usize,
+    /// Connections at once from one source.
+    pub most_connections_of_a_source: usize,
     /// How long the server goes on as before once it was told to stop, except that it is not ready:
     /// whoever distributes requests can notice before a connection is refused.
     pub notice: Duration,
@@ -48,9 +54,10 @@ pub struct ServeOptions {
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
-            idle_body: Duration::from_secs(60),
+            pace: Pace::default(),
             head: Duration::from_secs(15),
             most_connections: 10_000,
+            most_connections_of_a_source: 10_000,
             notice: Duration::ZERO,
             drain: Duration::from_secs(60),
         }
@@ -58,20 +65,28 @@ impl Default for ServeOptions {
 }
 
 /// The other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer(SocketAddr);
+#[derive(Clone, Debug)]
+pub struct Peer {
+    address: SocketAddr,
+    occupancy: Arc<Occupancy>,
+}
 
 impl Peer {
     /// Names a peer.
     #[must_use]
-    pub const fn new(address: SocketAddr) -> Self {
-        Self(address)
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, occupancy: Arc::default() }
     }
 
     /// Its address.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.0
+        self.address
+    }
+
+    /// What the connection's requests tell it.
+    pub(super) const fn occupancy(&self) -> &Arc<Occupancy> {
+        &self.occupancy
     }
 }
 
@@ -86,7 +101,7 @@ impl Connected<Self> for Peer {
     }
 }
 
-/// Serves the registry on a listener until `shutdown` is done, then is not ready any more, then refuses
+/// Serves the registry on a listener, with TLS or without, until `shutdown` is done, then is not ready any more, then refuses
 /// new connections and lets requests in flight end.
 ///
 /// # Errors
@@ -95,11 +110,13 @@ pub async fn serve(
     listener: std::net::TcpListener,
     app: Arc<App>,
     options: ServeOptions,
+    tls: Option<&Tls>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let connections = Connections::new(options.most_connections, options.idle_body);
+    let (most, of_a_source) = (options.most_connections, options.most_connections_of_a_source);
+    let permits = Permits::new(most, of_a_source, app.http.clone());
     let handle = Handle::new();
     let stopping = tokio::spawn({
         let (handle, stopping) = (handle.clone(), app.stopping.clone());
@@ -110,17 +127,31 @@ pub async fn serve(
             handle.graceful_shutdown(Some(options.drain));
         }
     });
-    let mut server: Server<Peer> = Server::from_listener(Listener::new(listener, connections));
+    let mut server: Server<Peer> =
+        Server::from_listener(Listener::new(listener, permits, options.pace));
     bound(&mut server, options);
-    let router = super::router_with(app, RouterOptions { idle_body: options.idle_body });
-    let served = server
+    let router = super::router_with(app, RouterOptions { pace: options.pace });
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let server = server
         .handle(handle)
         .first_request_timeout(options.head)
-        .accept_error_handler(|_, error| tracing::warn!(%error, "a connection was not accepted"))
-        .serve(router.into_make_service_with_connect_info::<Peer>())
-        .await;
+        .accept_error_handler(not_accepted);
+    let served = match tls {
+        Some(tls) => server.acceptor(tls.acceptor(options.head)).serve(service).await,
+        None => server.serve(service).await,
+    };
     stopping.abort();
     served
+}
+
+/// Handshakes fail for whoever wants them to; only what is ours is worth a line.
+fn not_accepted(peer: Option<&Peer>, error: &std::io::Error) {
+    match peer {
+        Some(peer) => {
+            tracing::debug!(peer = %peer.address().ip(), %error, "a connection did not begin");
+        }
+        None => tracing::warn!(%error, "a connection was not accepted"),
+    }
 }
 
 /// Bounds what one connection can hold.

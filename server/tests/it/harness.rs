@@ -30,13 +30,13 @@ use standpipe_server::clock::Clock;
 use standpipe_server::domain::{
     Action, Caller, Change, CreateOnPush, Principal, Role, Timestamp, Visibility, WorkspaceSettings,
 };
+use standpipe_server::http::pace::Pace;
 use standpipe_server::http::{RouterOptions, router_with};
 use standpipe_server::metadata::documents::{Body as _, User};
 use standpipe_server::metadata::{DocumentKind, NewWorkspace, Repository, RepositoryFields};
 use standpipe_server::registry::access::Administered;
 use standpipe_server::registry::{Limits, Registry};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
@@ -54,7 +54,7 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) http: HttpSettings,
     pub(crate) create_on_push: CreateOnPush,
-    pub(crate) idle_body: Duration,
+    pub(crate) pace: Pace,
     /// Whose OIDC tokens are taken.
     pub(crate) issuers: Vec<IssuerSettings>,
     /// What each call to the disk does first.
@@ -67,7 +67,7 @@ impl Default for Settings {
             limits: Limits::default(),
             http: HttpSettings { loopback: true, port: 5000, ..HttpSettings::default() },
             create_on_push: CreateOnPush::Admins,
-            idle_body: Duration::from_secs(60),
+            pace: Pace::default(),
             issuers: Vec::new(),
             disk: None,
         }
@@ -116,7 +116,7 @@ impl World {
         let http = settings.http.clone();
         let (requests, stopping) = Default::default();
         let app = Arc::new(App { registry, auth, http, requests, stopping });
-        let options = RouterOptions { idle_body: settings.idle_body };
+        let options = RouterOptions { pace: settings.pace };
         let router = router_with(Arc::clone(&app), options);
         Self { app, router, clock, settings, directory }
     }

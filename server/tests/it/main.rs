@@ -22,6 +22,8 @@ mod ops;
 mod panics;
 mod rows;
 mod serve;
+mod slow_clients;
 mod slow_disk;
+mod smuggling;
 mod token;
 mod verify;

@@ -183,10 +183,10 @@ fn a_package_that_a_push_did_not_create_comes_with_advice() {
 
 #[tokio::test]
 async fn a_body_that_stalled_is_a_timeout() {
-    let silent = futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
-    let silent = axum::body::Body::from_stream(silent);
-    let limited = tower_http::timeout::TimeoutBody::new(std::time::Duration::ZERO, silent);
-    let read = crate::http::extract::byte_stream(axum::body::Body::new(limited)).collect().await;
+    let slow = [Err::<bytes::Bytes, _>(crate::http::pace::TooSlow)];
+    let slow = futures_util::stream::iter(slow);
+    let slow = axum::body::Body::from_stream(slow);
+    let read = crate::http::extract::byte_stream(slow).collect().await;
     let error = RegistryError::BodyBroken(read.expect_err("nothing ever comes"));
     assert_eq!(problem(&error).status, StatusCode::REQUEST_TIMEOUT);
     assert_eq!(problem(&error).kind, "body-stalled");

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::Method;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use standpipe_server::http::pace::Pace;
 use standpipe_server::registry::Limits;
 use std::time::Duration;
 
@@ -190,8 +191,8 @@ async fn what_came_before_a_break_is_kept_and_the_upload_goes_on() {
 
 #[tokio::test]
 async fn a_body_that_stalls_is_cut_and_kept_up_to_there() {
-    let idle_body = Duration::from_millis(100);
-    let world = World::with(Settings { idle_body, ..Settings::default() }).await;
+    let pace = Pace { patience: Duration::from_millis(100), ..Pace::default() };
+    let world = World::with(Settings { pace, ..Settings::default() }).await;
     let ann = world.client("ann").await;
     let upload = ann.start_upload(NAME).await;
     let start = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"0123"))]);
