@@ -11,6 +11,8 @@ mod basic;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
+mod invitations;
+mod logins;
 mod oidc;
 mod password;
 mod registry_token;
@@ -18,15 +20,17 @@ pub mod scope;
 mod secret;
 mod token;
 mod tokens;
+mod uses;
 
 pub use accounts::{Account, AccountChanges, NewAccount};
+pub use invitations::{Invited, NewInvitation};
 pub use oidc::{FetchError, IssuerSettings, OIDC_USER, OidcAlgorithm, OidcRefusal};
 pub use secret::Secret;
 pub use tokens::{NewToken, TokenView};
 
 use crate::domain::{
-    Action, Caller, Grant, Identity, Origin, PackageGrant, Principal, RepositoryId, Timestamp,
-    Username, WorkspaceId,
+    Action, Caller, Grant, Identity, Origin, PackageGrant, Principal, RepositoryId, Slug,
+    Timestamp, TokenScopes, Username, WorkspaceId,
 };
 use crate::metadata::documents::{Body as _, Token, TokenSubject, User};
 use crate::metadata::{DocumentKind, MetadataError};
@@ -34,12 +38,14 @@ use crate::registry::Registry;
 use crate::registry::access::Standing;
 use basic::Credential;
 use guard::{Attempt, Guard};
+use logins::{Logins, Tried};
 use oidc::{Believed, Oidc, OidcBasis};
 use password::Passwords;
 use registry_token::{Basis, TokenSigner};
 use std::net::IpAddr;
 use std::sync::Arc;
 use token::MachineToken;
+use uses::TokenUses;
 
 /// The credential id of a caller who showed a password.
 pub const PASSWORD_CREDENTIAL: &str = "password";
@@ -100,6 +106,8 @@ struct Inner {
     guard: Guard,
     signer: TokenSigner,
     oidc: Oidc,
+    uses: TokenUses,
+    logins: Logins,
 }
 
 /// A caller who showed a credential of their own, or nobody; not one with a registry token.
@@ -140,9 +148,18 @@ impl Authenticator {
         let passwords = Passwords::new().map_err(AuthError::unavailable)?;
         let metadata = &**registry.metadata();
         let signer = TokenSigner::open(metadata, service.clone(), token_seconds).await?;
-        let guard = Guard::default();
+        let (guard, uses, logins) = Default::default();
         let oidc = Oidc::new(issuers, registry.clock().clone()).map_err(AuthError::unavailable)?;
-        Ok(Self(Arc::new(Inner { registry, service, passwords, guard, signer, oidc })))
+        Ok(Self(Arc::new(Inner {
+            registry,
+            service,
+            passwords,
+            guard,
+            signer,
+            oidc,
+            uses,
+            logins,
+        })))
     }
 
     /// The `service` of the token protocol.
@@ -210,7 +227,8 @@ impl Authenticator {
     /// # Errors
     /// [`AuthError`].
     pub async fn login_with_oidc(&self, token: &Secret) -> Result<Login, AuthError> {
-        self.oidc_token(token).await
+        let login = self.oidc_token(token).await;
+        self.noted(&Tried::Oidc, login, None).await
     }
 
     /// Signs a registry token for the part of `wanted` that the caller is allowed now.
@@ -263,20 +281,42 @@ impl Authenticator {
         credential: Option<Credential>,
         source: Option<IpAddr>,
     ) -> Result<Login, AuthError> {
-        match credential {
-            None => Ok(Login { caller: Caller::anonymous(), basis: Basis::Anonymous }),
+        let (tried, login) = match credential {
+            None => return Ok(Login { caller: Caller::anonymous(), basis: Basis::Anonymous }),
             Some(Credential::Bearer(token)) => {
                 let token = MachineToken::parse(token.expose()).ok_or(AuthError::Invalid)?;
-                self.machine_token(&token).await
+                (Tried::Token(token.id.clone()), self.machine_token(&token).await)
             }
             Some(Credential::Basic { username, password }) => {
                 match MachineToken::parse(password.expose()) {
-                    Some(token) => self.machine_token(&token).await,
-                    None if username == OIDC_USER => self.oidc_token(&password).await,
-                    None => self.password(&username, &password, source).await,
+                    Some(token) => {
+                        (Tried::Token(token.id.clone()), self.machine_token(&token).await)
+                    }
+                    None if username == OIDC_USER => {
+                        (Tried::Oidc, self.oidc_token(&password).await)
+                    }
+                    None => {
+                        let login = self.password(&username, &password, source).await;
+                        (Tried::Password(username), login)
+                    }
                 }
             }
+        };
+        self.noted(&tried, login, source).await
+    }
+
+    /// Counts a login for the audit log, whatever became of it.
+    async fn noted(
+        &self,
+        tried: &Tried,
+        login: Result<Login, AuthError>,
+        source: Option<IpAddr>,
+    ) -> Result<Login, AuthError> {
+        match &login {
+            Ok(login) => self.logged_in(tried, &login.caller, source),
+            Err(error) => self.not_logged_in(tried, error, source).await,
         }
+        login
     }
 
     async fn machine_token(&self, shown: &MachineToken) -> Result<Login, AuthError> {
@@ -285,7 +325,10 @@ impl Authenticator {
             return Err(AuthError::Invalid);
         }
         let principal = self.token_principal(&stored).await?;
-        let caller = Caller { principal, credential: Some(shown.id.clone()), grants: None };
+        let scopes = tokens::read_scopes(&stored)?;
+        self.0.uses.note(&shown.id, self.0.registry.clock().now());
+        let credential = Some(shown.id.clone());
+        let caller = Caller { principal, credential, grants: None, scopes };
         Ok(Login { caller, basis: Basis::Token { id: shown.id.clone() } })
     }
 
@@ -299,7 +342,7 @@ impl Authenticator {
         let Believed { build, .. } = believed;
         let credential = Some(format!("{OIDC_USER}:{}", build.subject));
         let principal = Principal::Oidc(Arc::new(build));
-        Ok(Login { caller: Caller { principal, credential, grants: None }, basis })
+        Ok(Login { caller: Caller { credential, ..Caller::of(principal) }, basis })
     }
 
     /// Refuses a build that no binding lets in.
@@ -337,7 +380,9 @@ impl Authenticator {
         let secret = passwords.fingerprint(&secret);
         if !passwords.was_right(&secret, now) {
             let attempt = Attempt { account: passwords.fingerprint(&[name]), secret, source };
+            // Who has set no password yet has none that could be right.
             let hash = account.map(|(account, _)| account.password_hash);
+            let hash = hash.filter(|hash| !hash.is_empty());
             self.check_password(&attempt, password, hash).await?;
             passwords.remember(secret, now);
         }
@@ -346,7 +391,7 @@ impl Authenticator {
         let basis = Basis::Password { username: user.to_string(), version };
         let principal = Principal::User(user);
         let credential = Some(PASSWORD_CREDENTIAL.to_owned());
-        Ok(Login { caller: Caller { principal, credential, grants: None }, basis })
+        Ok(Login { caller: Caller { credential, ..Caller::of(principal) }, basis })
     }
 
     async fn check_password(
@@ -373,6 +418,7 @@ impl Authenticator {
     /// The caller of a registry token, with the credential behind it looked up again.
     async fn bearer(&self, token: &Secret) -> Result<Caller, AuthError> {
         let verified = self.0.signer.verify(token, self.0.registry.clock().now())?;
+        let mut scopes = TokenScopes::ALL;
         let (principal, credential) = match verified.basis {
             Basis::Anonymous => (Principal::Anonymous, None),
             Basis::Password { username, version } => {
@@ -389,10 +435,12 @@ impl Authenticator {
             }
             Basis::Token { id } => {
                 let stored = self.stored_token(&id).await?.ok_or(AuthError::Invalid)?;
+                scopes = tokens::read_scopes(&stored)?;
+                self.0.uses.note(&id, self.0.registry.clock().now());
                 (self.token_principal(&stored).await?, Some(id))
             }
         };
-        Ok(Caller { principal, credential, grants: Some(verified.grants) })
+        Ok(Caller { principal, credential, grants: Some(verified.grants), scopes })
     }
 
     async fn stored_token(&self, id: &str) -> Result<Option<Token>, AuthError> {
@@ -416,6 +464,15 @@ impl Authenticator {
                 let found = self.0.registry.metadata().repository_by_id(id).await?;
                 found.filter(|found| found.workspace == workspace).ok_or(AuthError::Invalid)?;
                 Ok(Principal::Pipeline { workspace, repository: id })
+            }
+            TokenSubject::Robot { workspace, name, robot: number } => {
+                let workspace = WorkspaceId(*workspace);
+                let name = name.parse::<Slug>().map_err(|_| AuthError::Invalid)?;
+                let found = self.0.registry.robot(workspace, &name).await;
+                let found = found.map_err(AuthError::unavailable)?;
+                let same = found.filter(|robot| robot.number == *number && !robot.disabled);
+                same.ok_or(AuthError::Invalid)?;
+                Ok(Principal::Robot { workspace, name })
             }
         }
     }

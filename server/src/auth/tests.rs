@@ -34,7 +34,7 @@ fn wanted(text: &str) -> Vec<Grant> {
 }
 
 fn new_token(seconds: u64) -> NewToken {
-    NewToken { name: "ci".to_owned(), lifetime: Some(Duration::from_secs(seconds)) }
+    NewToken { name: "ci".to_owned(), lifetime: Some(Duration::from_secs(seconds)), scopes: None }
 }
 
 impl World {
@@ -239,7 +239,8 @@ async fn a_pipeline_token_acts_as_its_repository_until_it_ends_or_is_revoked() {
 
     let page = || Page { after: None, limit: 10 };
     let listed = world.auth.pipeline_tokens(&access, page()).await.expect("a list");
-    assert_eq!(listed, std::slice::from_ref(&view));
+    let used = TokenView { last_used: Some(world.clock.now()), ..view.clone() };
+    assert_eq!(listed, [used]);
     world.auth.revoke_pipeline_token(&access, &change(), &view.id).await.expect("revoked");
     for gone in [&header, &bearer] {
         assert!(matches!(world.auth.caller(Some(gone)).await, Err(AuthError::Invalid)));
@@ -268,7 +269,7 @@ async fn lifetimes_and_names_of_tokens_have_limits_and_old_ends_are_swept() {
         );
     }
     for name in ["", "a\nb", &"x".repeat(101)] {
-        let refused = make(NewToken { name: name.to_owned(), lifetime: None }).await;
+        let refused = make(NewToken { name: name.to_owned(), lifetime: None, scopes: None }).await;
         assert!(matches!(refused, Err(RegistryError::Invalid { field: "name", .. })), "{name}");
     }
     for _ in 0..3 {

@@ -76,6 +76,7 @@ pub(super) fn owner_prefix(subject: &TokenSubject) -> String {
         TokenSubject::Pipeline { workspace, repository } => {
             format!("pipeline:{workspace}:{repository}")
         }
+        TokenSubject::Robot { workspace, robot, .. } => format!("robot:{workspace}:{robot}"),
     };
     hex(&Sha256::digest(owner)[..OWNER_BYTES])
 }

@@ -33,8 +33,8 @@ impl Server {
         };
         let world = World::with(Settings { issuers: vec![issuer], ..Settings::default() }).await;
         let principal = Principal::User("admin".parse().expect("a name"));
-        let admin = Caller { principal, credential: None, grants: None };
-        let new = NewToken { name: "cli".to_owned(), lifetime: None };
+        let admin = Caller::of(principal);
+        let new = NewToken { name: "cli".to_owned(), lifetime: None, scopes: None };
         let change = Change::by_server("test");
         let made = world.app.auth.create_personal_token(&admin, &change, new).await;
         let password = made.expect("a token").1.expose().to_owned();

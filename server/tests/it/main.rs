@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod audit;
 mod backup;
 mod broken_disk;
 mod broken_off;
@@ -20,6 +21,7 @@ mod oci;
 mod oidc;
 mod ops;
 mod panics;
+mod people;
 mod rows;
 mod serve;
 mod slow_disk;

@@ -12,7 +12,7 @@ const PASSWORD: &str = "correct horse";
 /// Somebody with a password, who reads `acme/shop`.
 async fn with_password(world: &World) -> Client {
     let principal = Principal::User("admin".parse().expect("a name"));
-    let admin = Caller { principal, credential: None, grants: None };
+    let admin = Caller::of(principal);
     let proof = world.app.registry.instance_admin(&admin).await.expect("the administrator");
     let username = "dora".parse().expect("a name");
     let password = Secret::new(PASSWORD.to_owned());
@@ -121,11 +121,12 @@ async fn the_anonymous_may_pull_what_is_public_and_nothing_else() {
 async fn a_pipeline_token_is_a_password_for_any_user_name() {
     let world = World::new().await;
     let principal = Principal::User("admin".parse().expect("a name"));
-    let admin = Caller { principal, credential: None, grants: None };
+    let admin = Caller::of(principal);
     let (acme, shop) = ("acme".parse().expect("a slug"), "shop".parse().expect("a slug"));
     let manage = standpipe_server::domain::Action::Manage;
     let access = world.app.registry.repository_for(&admin, &acme, &shop, manage).await;
-    let new = standpipe_server::auth::NewToken { name: "ci".to_owned(), lifetime: None };
+    let new =
+        standpipe_server::auth::NewToken { name: "ci".to_owned(), lifetime: None, scopes: None };
     let change = Change::by_server("test");
     let access = access.expect("access");
     let (view, token) =

@@ -1,14 +1,16 @@
 //! The REST API under `/api/v1`.
 //!
 //! Invariant: a route exists exactly if `openapi.json` describes it, because both come from one
-//! router. Everything but that description takes a login; cookies are never read and no header
+//! router. Everything but that description and accepting an invitation takes a login; cookies are never read and no header
 //! invites other origins. Wire bodies are structs of this folder, so that the API changes only when
 //! somebody means it. This folder decides nothing about rights: a handler gets its proof from the
 //! registry, and for anything addressed by an id the proof names the parent too.
 
+mod audit;
 mod collection;
 mod history;
 mod input;
+mod invitations;
 mod maintenance;
 mod oidc_bindings;
 mod output;
@@ -17,6 +19,7 @@ mod permissions;
 mod pipeline_tokens;
 mod projects;
 mod repositories;
+mod robots;
 mod tags;
 mod tokens;
 mod undo;
@@ -66,6 +69,13 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(pipeline_tokens::revoke))
         .routes(routes!(oidc_bindings::list, oidc_bindings::create))
         .routes(routes!(oidc_bindings::end))
+        .routes(routes!(robots::list, robots::create))
+        .routes(routes!(robots::one, robots::change, robots::delete))
+        .routes(routes!(robots::set_role, robots::remove_role))
+        .routes(routes!(robots::tokens, robots::create_token))
+        .routes(routes!(robots::revoke_token))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::of_workspace))
         .routes(routes!(packages::list, packages::create))
         .routes(routes!(packages::show, packages::delete))
         .routes(routes!(tags::list))
@@ -86,6 +96,9 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::change))
         .routes(routes!(users::own))
+        .routes(routes!(invitations::create))
+        .routes(routes!(invitations::accept))
+        .routes(routes!(invitations::reset))
         .routes(routes!(users::change_own_password));
     OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, entities)
 }
@@ -149,7 +162,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 52, "a route was added or removed: look at the description too");
+        assert_eq!(operations, 67, "a route was added or removed: look at the description too");
         assert_references_lead_somewhere(&description, &description);
     }
 
