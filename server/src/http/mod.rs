@@ -28,6 +28,7 @@ mod metrics;
 pub mod oci;
 mod ops;
 pub mod serve;
+pub mod table;
 pub mod token;
 
 use crate::app::App;
@@ -35,6 +36,8 @@ use axum::Router;
 use error::ApiError;
 use std::sync::Arc;
 use std::time::Duration;
+pub use table::Route;
+use table::Table;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
@@ -58,11 +61,8 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// The same with other limits.
 pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
-    let routes = Router::new()
-        .merge(ops::routes())
-        .merge(home::routes())
-        .merge(token::routes())
-        .merge(api::routes())
+    let routes = table()
+        .into_router()
         .fallback(nothing)
         .method_not_allowed_fallback(not_like_that)
         .with_state(Arc::clone(&app))
@@ -72,6 +72,22 @@ pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
         .layer(axum::middleware::from_fn(limits::check))
         .layer(CatchPanicLayer::custom(boundary::panicked))
         .layer(axum::middleware::from_fn_with_state(app, boundary::boundary))
+}
+
+/// All routes but those of the distribution API, which parses its paths itself.
+fn table() -> Table {
+    ops::routes().merge(home::routes()).merge(token::routes()).merge(api::routes())
+}
+
+/// Every route there is, in the order of path and method.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    let mut routes = table().into_routes();
+    for (methods, path) in oci::endpoint::TEMPLATES {
+        routes.extend(methods.split(", ").map(|method| Route::new(method, path)));
+    }
+    routes.sort_by(|one, other| (&one.path, &one.method).cmp(&(&other.path, &other.method)));
+    routes
 }
 
 async fn nothing() -> ApiError {

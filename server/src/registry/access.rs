@@ -242,7 +242,10 @@ impl Registry {
             });
         }
         let name = Name { workspace: found.slug, package: package.name.clone() };
-        match self.allowed(caller, &name, action).await {
+        // Over the API it is the API's scope that counts, whatever is done.
+        not_narrowed(caller)?;
+        let resolution = self.metadata.resolve(&name).await?;
+        match self.decide_role(caller, &name, action, resolution).await {
             Ok((package, _)) => {
                 let tags = self.tag_permit(caller, package.repository).await?;
                 Ok(Administered { subject: package, tags })
@@ -350,6 +353,19 @@ impl Registry {
         action: Action,
         resolution: Resolution,
     ) -> Result<(Package, Role)> {
+        let decided = self.decide_role(caller, name, action, resolution).await?;
+        narrowed(caller, name, action)?;
+        Ok(decided)
+    }
+
+    /// Whether the role suffices, whatever the token was narrowed to.
+    async fn decide_role(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        action: Action,
+        resolution: Resolution,
+    ) -> Result<(Package, Role)> {
         let hidden = || {
             if caller.is_anonymous() {
                 RegistryError::Unauthenticated
@@ -362,7 +378,6 @@ impl Registry {
         if role < action.required_role() {
             return Err(refusal(caller, action));
         }
-        narrowed(caller, name, action)?;
         Ok((package, role))
     }
 

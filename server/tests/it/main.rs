@@ -17,6 +17,7 @@ mod formats;
 mod harness;
 mod layering;
 mod machine;
+mod matrix;
 mod oci;
 mod oidc;
 mod ops;

@@ -27,9 +27,7 @@ mod users;
 mod workspaces;
 
 use crate::app::App;
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
+use crate::http::table::{Route, Table};
 use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -42,16 +40,38 @@ const LONGEST_BODY: usize = 64 << 10;
 const BASE: &str = "/api/v1";
 
 /// All routes of the API and its description.
-pub fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Table {
     let (router, description) = described().split_for_parts();
+    let routes = listed(&description);
     // Why this cannot fail: the description is plain data, the same at every start, and a test
     // serialises it. It is made once, since it does not change while the server runs.
     let description: Arc<str> =
         description.to_json().expect("the description is plain data").into();
     let describe = move || async move { output::json_text(&description) };
-    router
-        .route(&format!("{BASE}/openapi.json"), get(describe))
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+    Table::default()
+        .described(router, routes)
+        .get(&format!("{BASE}/openapi.json"), describe)
+        .longest_body(LONGEST_BODY)
+}
+
+/// The routes as the description has them.
+fn listed(description: &utoipa::openapi::OpenApi) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (path, item) in &description.paths.paths {
+        for (method, operation) in [
+            ("DELETE", &item.delete),
+            ("GET", &item.get),
+            ("HEAD", &item.head),
+            ("OPTIONS", &item.options),
+            ("PATCH", &item.patch),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("TRACE", &item.trace),
+        ] {
+            routes.extend(operation.as_ref().map(|_| Route::new(method, path)));
+        }
+    }
+    routes
 }
 
 fn described() -> OpenApiRouter<Arc<App>> {
