@@ -20,6 +20,7 @@ pub mod scope;
 mod secret;
 mod token;
 mod tokens;
+mod upload_pass;
 mod uses;
 
 pub use accounts::{Account, AccountChanges, NewAccount};
@@ -30,7 +31,7 @@ pub use tokens::{NewToken, TokenView};
 
 use crate::domain::{
     Action, Caller, Grant, Identity, Origin, PackageGrant, Principal, RepositoryId, Slug,
-    Timestamp, TokenScopes, Username, WorkspaceId,
+    Timestamp, TokenScopes, UploadId, Username, WorkspaceId,
 };
 use crate::metadata::documents::{Body as _, Token, TokenSubject, User};
 use crate::metadata::{DocumentKind, MetadataError};
@@ -41,7 +42,7 @@ use guard::{Attempt, Guard};
 use logins::{Logins, Tried};
 use oidc::{Believed, Oidc, OidcBasis};
 use password::Passwords;
-use registry_token::{Basis, TokenSigner};
+use registry_token::{Basis, TokenSigner, Verified};
 use std::net::IpAddr;
 use std::sync::Arc;
 use token::MachineToken;
@@ -193,6 +194,36 @@ impl Authenticator {
             }
             other => Ok(self.log_in(other, source).await?.caller),
         }
+    }
+
+    /// The caller of a request about an upload, whose registry token may be over if the pass of the
+    /// upload fits: it waives nothing else.
+    ///
+    /// # Errors
+    /// [`AuthError`]; [`AuthError::Expired`] if the pass does not fit.
+    pub async fn uploader(
+        &self,
+        authorization: Option<&str>,
+        upload: UploadId,
+        pass: &str,
+    ) -> Result<Caller, AuthError> {
+        let shown = authorization.and_then(basic::parse);
+        let Some(Credential::Bearer(token)) = shown else { return Err(AuthError::Invalid) };
+        let now = self.0.registry.clock().now();
+        let (verified, expired) = self.0.signer.verify_whenever(&token, now)?;
+        let expired = expired || self.is_over(&verified);
+        let caller = self.again(verified).await?;
+        if expired && !self.0.signer.passes().fits(pass, upload, &caller.principal) {
+            return Err(AuthError::Expired);
+        }
+        Ok(caller)
+    }
+
+    /// The pass for an upload of a caller whose registry token may end before the upload does.
+    #[must_use]
+    pub fn upload_pass(&self, caller: &Caller, upload: UploadId) -> Option<String> {
+        caller.grants.as_ref()?;
+        self.0.signer.passes().make(upload, &caller.principal)
     }
 
     /// The login of a request to the token service. A registry token is no login: it cannot be used
@@ -418,6 +449,19 @@ impl Authenticator {
     /// The caller of a registry token, with the credential behind it looked up again.
     async fn bearer(&self, token: &Secret) -> Result<Caller, AuthError> {
         let verified = self.0.signer.verify(token, self.0.registry.clock().now())?;
+        if self.is_over(&verified) {
+            return Err(AuthError::Expired);
+        }
+        self.again(verified).await
+    }
+
+    /// Whether what a registry token was issued on is over by its own time.
+    fn is_over(&self, verified: &Verified) -> bool {
+        matches!(&verified.basis, Basis::Oidc(basis) if self.0.oidc.is_over(basis))
+    }
+
+    /// The caller behind a registry token, by what is true of the credential now.
+    async fn again(&self, verified: Verified) -> Result<Caller, AuthError> {
         let mut scopes = TokenScopes::ALL;
         let (principal, credential) = match verified.basis {
             Basis::Anonymous => (Principal::Anonymous, None),

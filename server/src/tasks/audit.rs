@@ -66,7 +66,7 @@ pub(super) async fn keep(
 ) {
     let mut looks: u32 = 0;
     loop {
-        let pause = match once(&registry, &settings, looks % FORGET_EVERY == 0).await {
+        let pause = match once(&registry, &settings, looks.is_multiple_of(FORGET_EVERY)).await {
             Ok(()) => LOOK_EVERY,
             Err(error) => {
                 tracing::error!(error = %error, "the audit log was not written out and is tried again: {error}");
