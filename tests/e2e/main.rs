@@ -19,6 +19,7 @@ mod examples;
 mod full_disk;
 mod images;
 mod lifecycle;
+mod logins;
 mod maintenance;
 mod memory;
 mod missing_file;

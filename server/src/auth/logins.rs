@@ -4,7 +4,7 @@
 //! secret: a user name that nobody has may be a password typed into the wrong field, so only names of
 //! accounts are written down. Summaries are written every minute; a crash loses those of the last.
 
-use super::{AuthError, Authenticator, OIDC_USER};
+use super::{AuthError, Authenticator, OIDC_USER, Refusal};
 use crate::domain::{Caller, Change, Event, Principal, Timestamp, Username};
 use crate::metadata::documents::Body as _;
 use crate::metadata::documents::{Token, User};
@@ -103,6 +103,8 @@ impl Alike {
 pub(super) enum Tried {
     /// A password, with the name shown.
     Password(String),
+    /// Something that begins like a machine token.
+    Damaged,
     /// A machine token, with its id.
     Token(String),
     /// An OIDC token.
@@ -113,7 +115,7 @@ impl Tried {
     const fn kind(&self) -> &'static str {
         match self {
             Self::Password(_) => "password",
-            Self::Token(_) => "token",
+            Self::Damaged | Self::Token(_) => "token",
             Self::Oidc => OIDC_USER,
         }
     }
@@ -142,7 +144,13 @@ impl Authenticator {
         source: Option<IpAddr>,
     ) {
         let why = match error {
-            AuthError::Expired | AuthError::Invalid => "not valid",
+            AuthError::Expired | AuthError::Invalid | AuthError::Refused(Refusal::Password) => {
+                "not valid"
+            }
+            AuthError::Refused(Refusal::Damaged) => "damaged",
+            AuthError::Refused(Refusal::Ended) => "ended",
+            AuthError::Refused(Refusal::Owner) => "owner switched off or gone",
+            AuthError::Refused(Refusal::Unknown) => "unknown",
             AuthError::Oidc(_) => "refused",
             AuthError::TooMany(_) => "too many attempts",
             // The fault is ours and is logged elsewhere.
@@ -176,6 +184,7 @@ impl Authenticator {
                 Some(format!("token:{id}"))
             }
             Tried::Oidc => Some(OIDC_USER.to_owned()),
+            Tried::Damaged => None,
         }
     }
 

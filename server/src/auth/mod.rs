@@ -57,6 +57,9 @@ pub enum AuthError {
     /// Wrong, expired, revoked or unreadable. Which of these is not told.
     #[error("the credential is not valid")]
     Invalid,
+    /// A password or machine token, and what is wrong with it as far as that may be told.
+    #[error("the credential is not valid: {0}")]
+    Refused(#[from] Refusal),
     /// A registry token that has expired; the client fetches a new one.
     #[error("the token has expired")]
     Expired,
@@ -70,6 +73,31 @@ pub enum AuthError {
     /// The accounts cannot be read.
     #[error("accounts cannot be read")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What is wrong with a password or machine token, and what to do. Whether there is such an account
+/// is not told; what became of a token is, to whoever has its secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It looks like a machine token and is none.
+    #[error("the token is damaged or cut off; copy it whole")]
+    Damaged,
+    /// The token is over.
+    #[error("the token has ended; make another one")]
+    Ended,
+    /// The token's owner does not log in any more.
+    #[error(
+        "the account or repository behind the token is switched off or gone; ask an administrator"
+    )]
+    Owner,
+    /// The user name or the password.
+    #[error(
+        "the user name or the password is wrong; log in with your password or a token of this registry"
+    )]
+    Password,
+    /// There is no such token.
+    #[error("the token was revoked or is not of this registry; make another one")]
+    Unknown,
 }
 
 impl AuthError {
@@ -189,7 +217,7 @@ impl Authenticator {
     ) -> Result<Caller, AuthError> {
         let credential = authorization.map(|header| basic::parse(header).ok_or(AuthError::Invalid));
         match credential.transpose()? {
-            Some(Credential::Bearer(token)) if MachineToken::parse(token.expose()).is_none() => {
+            Some(Credential::Bearer(token)) if !MachineToken::looks_like_one(token.expose()) => {
                 self.bearer(&token).await
             }
             other => Ok(self.log_in(other, source).await?.caller),
@@ -315,7 +343,7 @@ impl Authenticator {
         let (tried, login) = match credential {
             None => return Ok(Login { caller: Caller::anonymous(), basis: Basis::Anonymous }),
             Some(Credential::Bearer(token)) => {
-                let token = MachineToken::parse(token.expose()).ok_or(AuthError::Invalid)?;
+                let token = MachineToken::parse(token.expose()).ok_or_else(|| unread(&token))?;
                 (Tried::Token(token.id.clone()), self.machine_token(&token).await)
             }
             Some(Credential::Basic { username, password }) => {
@@ -325,6 +353,9 @@ impl Authenticator {
                     }
                     None if username == OIDC_USER => {
                         (Tried::Oidc, self.oidc_token(&password).await)
+                    }
+                    None if MachineToken::looks_like_one(password.expose()) => {
+                        (Tried::Damaged, Err(Refusal::Damaged.into()))
                     }
                     None => {
                         let login = self.password(&username, &password, source).await;
@@ -351,9 +382,9 @@ impl Authenticator {
     }
 
     async fn machine_token(&self, shown: &MachineToken) -> Result<Login, AuthError> {
-        let stored = self.stored_token(&shown.id).await?.ok_or(AuthError::Invalid)?;
+        let stored = self.stored_token(&shown.id).await?.ok_or(Refusal::Unknown)?;
         if !shown.matches(&stored.secret_hash) {
-            return Err(AuthError::Invalid);
+            return Err(Refusal::Unknown.into());
         }
         let principal = self.token_principal(&stored).await?;
         let scopes = tokens::read_scopes(&stored)?;
@@ -396,7 +427,7 @@ impl Authenticator {
         source: Option<IpAddr>,
     ) -> Result<Login, AuthError> {
         if !password::is_acceptable(password) {
-            return Err(AuthError::Invalid);
+            return Err(Refusal::Password.into());
         }
         let now = self.0.registry.clock().now();
         let user = username.parse::<Username>().ok();
@@ -418,7 +449,7 @@ impl Authenticator {
             passwords.remember(secret, now);
         }
         // Only a hash of an account can be right, so the name is a user name.
-        let user = user.ok_or(AuthError::Invalid)?;
+        let user = user.ok_or(Refusal::Password)?;
         let basis = Basis::Password { username: user.to_string(), version };
         let principal = Principal::User(user);
         let credential = Some(PASSWORD_CREDENTIAL.to_owned());
@@ -442,7 +473,7 @@ impl Authenticator {
             Ok(())
         } else {
             guard.failed(attempt, now());
-            Err(AuthError::Invalid)
+            Err(Refusal::Password.into())
         }
     }
 
@@ -478,7 +509,7 @@ impl Authenticator {
                 (Principal::Oidc(Arc::new(build)), credential)
             }
             Basis::Token { id } => {
-                let stored = self.stored_token(&id).await?.ok_or(AuthError::Invalid)?;
+                let stored = self.stored_token(&id).await?.ok_or(Refusal::Unknown)?;
                 scopes = tokens::read_scopes(&stored)?;
                 self.0.uses.note(&id, self.0.registry.clock().now());
                 (self.token_principal(&stored).await?, Some(id))
@@ -495,18 +526,18 @@ impl Authenticator {
     /// Who a token acts as, if it has not ended and its owner is still there.
     async fn token_principal(&self, token: &Token) -> Result<Principal, AuthError> {
         if token.is_expired(self.0.registry.clock().now()) {
-            return Err(AuthError::Invalid);
+            return Err(Refusal::Ended.into());
         }
         match &token.subject {
             TokenSubject::User { username } => {
                 let user = username.parse::<Username>().map_err(|_| AuthError::Invalid)?;
-                self.active_account(&user).await?.ok_or(AuthError::Invalid)?;
+                self.active_account(&user).await?.ok_or(Refusal::Owner)?;
                 Ok(Principal::User(user))
             }
             TokenSubject::Pipeline { workspace, repository } => {
                 let (workspace, id) = (WorkspaceId(*workspace), RepositoryId(*repository));
                 let found = self.0.registry.metadata().repository_by_id(id).await?;
-                found.filter(|found| found.workspace == workspace).ok_or(AuthError::Invalid)?;
+                found.filter(|found| found.workspace == workspace).ok_or(Refusal::Owner)?;
                 Ok(Principal::Pipeline { workspace, repository: id })
             }
             TokenSubject::Robot { workspace, name, robot: number } => {
@@ -515,7 +546,7 @@ impl Authenticator {
                 let found = self.0.registry.robot(workspace, &name).await;
                 let found = found.map_err(AuthError::unavailable)?;
                 let same = found.filter(|robot| robot.number == *number && !robot.disabled);
-                same.ok_or(AuthError::Invalid)?;
+                same.ok_or(Refusal::Owner)?;
                 Ok(Principal::Robot { workspace, name })
             }
         }
@@ -527,6 +558,15 @@ impl Authenticator {
         let Some(found) = found else { return Ok(None) };
         let account = User::decode(&found.body)?;
         Ok((!account.disabled).then_some((account, found.version)))
+    }
+}
+
+/// What a bearer token is that cannot be read as a machine token.
+fn unread(token: &Secret) -> AuthError {
+    if MachineToken::looks_like_one(token.expose()) {
+        Refusal::Damaged.into()
+    } else {
+        AuthError::Invalid
     }
 }
 

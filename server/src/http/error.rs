@@ -181,7 +181,9 @@ fn credential(error: &AuthError) -> Problem {
         |kind| Problem::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, kind, message.clone());
     match error {
         AuthError::Expired => unauthorized("token-expired").challenged(Challenge::Invalid),
-        AuthError::Invalid => unauthorized("credential-invalid").challenged(Challenge::Invalid),
+        AuthError::Invalid | AuthError::Refused(_) => {
+            unauthorized("credential-invalid").challenged(Challenge::Invalid)
+        }
         AuthError::Oidc(refusal) => match refusal.retry_after() {
             Some(seconds) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;

@@ -161,7 +161,7 @@ fn refused(error: AuthError) -> OciError {
         AuthError::Oidc(refusal) if refusal.retry_after().is_some() => {
             AuthError::Oidc(refusal).into()
         }
-        AuthError::Expired | AuthError::Invalid | AuthError::Oidc(_) => {
+        AuthError::Expired | AuthError::Invalid | AuthError::Oidc(_) | AuthError::Refused(_) => {
             let (status, code) = (StatusCode::UNAUTHORIZED, Code::Unauthorized);
             OciError::new(status, code, "credential-invalid", error.to_string())
                 .with(header::WWW_AUTHENTICATE, "Basic realm=\"Standpipe\"")

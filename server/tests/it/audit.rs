@@ -24,103 +24,45 @@ async fn newest(admin: &Client) -> (String, String, String) {
     (text("action"), text("target"), text("workspace"))
 }
 
-/// One step of a story: a call and the event that it must leave.
-type Step<'a> = (Method, &'a str, Value, (&'a str, &'a str, &'a str));
+/// Calls and the event that each must leave: action, target, workspace.
+const STORY: &str = r#"
+POST /workspaces {"slug":"new"} => workspace.create new new
+PATCH /workspaces/new {"name":"New"} => workspace.change new new
+POST /workspaces/new/projects {"key":"WEB","name":"Web"} => project.create WEB new
+POST /workspaces/new/repositories {"slug":"shop"} => repository.create shop new
+PATCH /workspaces/new/repositories/shop {"visibility":"public"} => repository.change shop new
+PUT /workspaces/new/repositories/shop/permissions/ann {"role":"write"} => role.set shop new
+DELETE /workspaces/new/repositories/shop/permissions/ann {} => role.remove shop new
+PUT /workspaces/new/permissions/ann {"role":"admin"} => admin.add ann new
+DELETE /workspaces/new/permissions/ann {} => admin.remove ann new
+POST /workspaces/new/robots {"name":"bot"} => robot.create bot new
+PATCH /workspaces/new/robots/bot {"description":"x"} => robot.change bot new
+PUT /workspaces/new/robots/bot/roles/shop {"role":"read"} => robot.role bot new
+DELETE /workspaces/new/robots/bot {} => robot.delete bot new
+POST /workspaces/new/packages {"name":"shop","repository":"shop"} => package.create shop new
+POST /users {"username":"zoe","password":"canary-4711"} => user.create zoe -
+PATCH /users/zoe {"disabled":true} => user.change zoe -
+POST /users/zoe/reset {} => user.reset zoe -
+POST /invitations {"username":"yan"} => user.invite yan -
+"#;
 
 #[tokio::test]
 async fn each_change_over_rest_leaves_one_event_that_says_what_it_was() {
     let world = World::new().await;
     let admin = world.client("admin").await;
-    let ws = "/workspaces/new";
-    let steps: Vec<Step<'_>> = vec![
-        (Method::POST, "/workspaces", json!({"slug": "new"}), ("workspace.create", "new", "new")),
-        (Method::PATCH, ws, json!({"name": "New"}), ("workspace.change", "new", "new")),
-        (
-            Method::POST,
-            "/workspaces/new/projects",
-            json!({"key": "WEB", "name": "Web"}),
-            ("project.create", "WEB", "new"),
-        ),
-        (
-            Method::POST,
-            "/workspaces/new/repositories",
-            json!({"slug": "shop"}),
-            ("repository.create", "shop", "new"),
-        ),
-        (
-            Method::PATCH,
-            "/workspaces/new/repositories/shop",
-            json!({"visibility": "public"}),
-            ("repository.change", "shop", "new"),
-        ),
-        (
-            Method::PUT,
-            "/workspaces/new/repositories/shop/permissions/ann",
-            json!({"role": "write"}),
-            ("role.set", "shop", "new"),
-        ),
-        (
-            Method::DELETE,
-            "/workspaces/new/repositories/shop/permissions/ann",
-            json!({}),
-            ("role.remove", "shop", "new"),
-        ),
-        (
-            Method::PUT,
-            "/workspaces/new/permissions/ann",
-            json!({"role": "admin"}),
-            ("admin.add", "ann", "new"),
-        ),
-        (
-            Method::DELETE,
-            "/workspaces/new/permissions/ann",
-            json!({}),
-            ("admin.remove", "ann", "new"),
-        ),
-        (
-            Method::POST,
-            "/workspaces/new/robots",
-            json!({"name": "bot"}),
-            ("robot.create", "bot", "new"),
-        ),
-        (
-            Method::PATCH,
-            "/workspaces/new/robots/bot",
-            json!({"description": "x"}),
-            ("robot.change", "bot", "new"),
-        ),
-        (
-            Method::PUT,
-            "/workspaces/new/robots/bot/roles/shop",
-            json!({"role": "read"}),
-            ("robot.role", "bot", "new"),
-        ),
-        (Method::DELETE, "/workspaces/new/robots/bot", json!({}), ("robot.delete", "bot", "new")),
-        (
-            Method::POST,
-            "/workspaces/new/packages",
-            json!({"name": "shop", "repository": "shop"}),
-            ("package.create", "shop", "new"),
-        ),
-        (
-            Method::POST,
-            "/users",
-            json!({"username": "zoe", "password": "canary-4711"}),
-            ("user.create", "zoe", "-"),
-        ),
-        (Method::PATCH, "/users/zoe", json!({"disabled": true}), ("user.change", "zoe", "-")),
-        (Method::POST, "/users/zoe/reset", json!({}), ("user.reset", "zoe", "-")),
-        (Method::POST, "/invitations", json!({"username": "yan"}), ("user.invite", "yan", "-")),
-    ];
-    for (method, path, body, (action, target, workspace)) in steps {
+    for step in STORY.trim().lines() {
+        let (request, event) = step.split_once(" => ").expect("a call and its event");
+        let mut parts = request.splitn(3, ' ');
+        let mut part = || parts.next().expect("a method, a path and a body");
+        let (method, path, body): (Method, _, _) =
+            (part().parse().expect("a method"), part(), part());
         let before = events(&admin, "limit=1000").await.len();
         let kind = [("content-type", "application/json")];
-        let path = format!("/api/v1{path}");
-        let answer = admin.send(method, &path, &kind, body.to_string()).await;
-        assert!(answer.status.is_success(), "{path}: {}", answer.text());
-        let expected = (action.to_owned(), target.to_owned(), workspace.to_owned());
-        assert_eq!(newest(&admin).await, expected);
-        assert_eq!(events(&admin, "limit=1000").await.len(), before + 1, "{path}");
+        let answer = admin.send(method, &format!("/api/v1{path}"), &kind, body.to_owned()).await;
+        assert!(answer.status.is_success(), "{step}: {}", answer.text());
+        let (action, target, workspace) = newest(&admin).await;
+        assert_eq!(format!("{action} {target} {workspace}"), event);
+        assert_eq!(events(&admin, "limit=1000").await.len(), before + 1, "{step}");
     }
     let all = get(&admin, "/audit?limit=1000").await.expect(200).text();
     assert!(!all.contains("canary") && !all.contains("argon2"), "{all}");

@@ -46,94 +46,96 @@ enum Need {
 
 /// Every route and what it takes. Deny by default: what is not here fails the test.
 fn need(route: &Route) -> Option<Need> {
+    let method = route.method.as_str();
     let api = route.path.strip_prefix("/api/v1").unwrap_or(&route.path);
-    let (repository, package) = (
-        "/workspaces/{workspace}/repositories/{repository}",
-        "/workspaces/{workspace}/packages/{package}",
-    );
-    if let Some(rest) = api.strip_prefix(repository) {
-        return match (route.method.as_str(), rest) {
-            ("GET", "") => Some(Need::Role(Role::Read)),
-            ("DELETE" | "PATCH", "") => Some(Need::Role(Role::Admin)),
-            ("GET", "/permissions" | "/pipeline-tokens") => Some(Need::Role(Role::Admin)),
-            ("POST", "/pipeline-tokens") => Some(Need::Role(Role::Admin)),
-            ("DELETE", "/pipeline-tokens/{token}") => Some(Need::Role(Role::Admin)),
-            ("DELETE" | "PUT", "/permissions/{user}") => Some(Need::Role(Role::Admin)),
-            ("GET" | "POST", "/oidc-bindings") => Some(Need::Workspace),
-            ("DELETE", "/oidc-bindings/{binding}") => Some(Need::Workspace),
-            _ => None,
-        };
+    if let Some(rest) = api.strip_prefix("/workspaces/{workspace}/repositories/{repository}") {
+        return of_repository(method, rest);
     }
-    if let Some(rest) = api.strip_prefix(package) {
-        return match (route.method.as_str(), rest) {
-            ("GET", "" | "/tags" | "/tags/{tag}" | "/history" | "/kept") => {
-                Some(Need::Role(Role::Read))
-            }
-            ("GET", "/deletion-preview" | "/pending" | "/holders") => Some(Need::Role(Role::Read)),
-            ("DELETE", "/tags/{tag}") | ("POST", "/restore") => Some(Need::Role(Role::Write)),
-            ("DELETE", "") | ("POST", "/reclaim") => Some(Need::Role(Role::Admin)),
-            _ => None,
-        };
+    if let Some(rest) = api.strip_prefix("/workspaces/{workspace}/packages/{package}") {
+        return of_package(method, rest);
     }
-    match (route.method.as_str(), api) {
-        ("GET", "/" | "/healthz" | "/readyz" | "/metrics" | "/openapi.json") => Some(Need::Nothing),
-        ("GET", "/token") => Some(Need::OwnCredential),
+    if let Some(rest) = api.strip_prefix("/workspaces/{workspace}") {
+        return of_workspace(method, rest);
+    }
+    if api.starts_with("/v2/") {
+        return of_registry(method, api);
+    }
+    Some(match (method, api) {
+        ("GET", "/" | "/healthz" | "/readyz" | "/metrics" | "/openapi.json") => Need::Nothing,
+        ("GET", "/token") => Need::OwnCredential,
         // The login is in the form.
-        ("POST", "/token") => Some(Need::Nothing),
-        ("POST", "/invitations/accept") => Some(Need::NoBadCredential),
-        ("GET" | "HEAD", "/v2/") => Some(Need::Credential),
-        ("GET" | "HEAD", "/v2/_catalog") => Some(Need::Catalog),
-        ("GET" | "HEAD", "/v2/{name}/tags/list") => Some(Need::Role(Role::Read)),
-        ("GET" | "HEAD", "/v2/{name}/referrers/{digest}") => Some(Need::Referrers),
-        ("GET" | "HEAD", "/v2/{name}/blobs/{digest}" | "/v2/{name}/manifests/{reference}") => {
-            Some(Need::Role(Role::Read))
-        }
-        ("DELETE", "/v2/{name}/blobs/{digest}") => Some(Need::Role(Role::Write)),
-        ("DELETE" | "PUT", "/v2/{name}/manifests/{reference}") => Some(Need::Role(Role::Write)),
-        ("POST", "/v2/{name}/blobs/uploads/") => Some(Need::Role(Role::Write)),
-        ("DELETE" | "GET" | "HEAD" | "PATCH" | "PUT", "/v2/{name}/blobs/uploads/{upload}") => {
-            Some(Need::Role(Role::Write))
-        }
-        ("GET", "/workspaces") => Some(Need::Login),
-        ("POST", "/workspaces") => Some(Need::Instance),
-        ("GET", "/workspaces/{workspace}") => Some(Need::Member),
-        ("PATCH", "/workspaces/{workspace}") => Some(Need::Workspace),
-        ("GET", "/workspaces/{workspace}/packages" | "/workspaces/{workspace}/projects") => {
-            Some(Need::Member)
-        }
-        ("GET", "/workspaces/{workspace}/repositories") => Some(Need::Member),
-        ("POST", "/workspaces/{workspace}/packages") => Some(Need::Role(Role::Admin)),
-        ("POST", "/workspaces/{workspace}/projects" | "/workspaces/{workspace}/repositories") => {
-            Some(Need::Workspace)
-        }
-        ("GET", "/workspaces/{workspace}/audit" | "/workspaces/{workspace}/receipts") => {
-            Some(Need::Workspace)
-        }
-        ("GET", "/workspaces/{workspace}/deleted-packages") => Some(Need::Workspace),
-        ("GET", "/workspaces/{workspace}/permissions") => Some(Need::Workspace),
-        ("DELETE" | "PUT", "/workspaces/{workspace}/permissions/{user}") => Some(Need::Workspace),
-        ("GET" | "POST", "/workspaces/{workspace}/robots") => Some(Need::Workspace),
-        ("DELETE" | "GET" | "PATCH", "/workspaces/{workspace}/robots/{robot}") => {
-            Some(Need::Workspace)
-        }
-        ("DELETE" | "PUT", "/workspaces/{workspace}/robots/{robot}/roles/{repository}") => {
-            Some(Need::Workspace)
-        }
-        ("GET" | "POST", "/workspaces/{workspace}/robots/{robot}/tokens") => Some(Need::Workspace),
-        ("DELETE", "/workspaces/{workspace}/robots/{robot}/tokens/{token}") => {
-            Some(Need::Workspace)
-        }
+        ("POST", "/token") => Need::Nothing,
+        ("POST", "/invitations/accept") => Need::NoBadCredential,
+        ("GET", "/workspaces") => Need::Login,
+        ("POST", "/workspaces") => Need::Instance,
         ("GET", "/audit" | "/backup" | "/users" | "/users/{user}" | "/verification") => {
-            Some(Need::Instance)
+            Need::Instance
         }
-        ("POST", "/backup" | "/invitations" | "/users" | "/users/{user}/reset") => {
-            Some(Need::Instance)
+        ("POST", "/backup" | "/invitations" | "/users" | "/users/{user}/reset") => Need::Instance,
+        ("POST", "/verification") | ("PATCH", "/users/{user}") => Need::Instance,
+        ("GET" | "POST", "/tokens") | ("DELETE", "/tokens/{token}") => Need::Person,
+        ("GET", "/user") | ("PUT", "/user/password") => Need::Person,
+        _ => return None,
+    })
+}
+
+fn of_repository(method: &str, rest: &str) -> Option<Need> {
+    Some(match (method, rest) {
+        ("GET", "") => Need::Role(Role::Read),
+        ("DELETE" | "PATCH", "") => Need::Role(Role::Admin),
+        ("GET", "/permissions" | "/pipeline-tokens") => Need::Role(Role::Admin),
+        ("POST", "/pipeline-tokens") => Need::Role(Role::Admin),
+        ("DELETE", "/pipeline-tokens/{token}") => Need::Role(Role::Admin),
+        ("DELETE" | "PUT", "/permissions/{user}") => Need::Role(Role::Admin),
+        ("GET" | "POST", "/oidc-bindings") => Need::Workspace,
+        ("DELETE", "/oidc-bindings/{binding}") => Need::Workspace,
+        _ => return None,
+    })
+}
+
+fn of_package(method: &str, rest: &str) -> Option<Need> {
+    Some(match (method, rest) {
+        ("GET", "" | "/tags" | "/tags/{tag}" | "/history" | "/kept") => Need::Role(Role::Read),
+        ("GET", "/deletion-preview" | "/pending" | "/holders") => Need::Role(Role::Read),
+        ("DELETE", "/tags/{tag}") | ("POST", "/restore") => Need::Role(Role::Write),
+        ("DELETE", "") | ("POST", "/reclaim") => Need::Role(Role::Admin),
+        _ => return None,
+    })
+}
+
+fn of_workspace(method: &str, rest: &str) -> Option<Need> {
+    Some(match (method, rest) {
+        ("GET", "" | "/packages" | "/projects" | "/repositories") => Need::Member,
+        ("POST", "/packages") => Need::Role(Role::Admin),
+        ("PATCH", "") | ("POST", "/projects" | "/repositories") => Need::Workspace,
+        ("GET", "/audit" | "/receipts" | "/deleted-packages" | "/permissions") => Need::Workspace,
+        ("DELETE" | "PUT", "/permissions/{user}") => Need::Workspace,
+        ("GET" | "POST", "/robots" | "/robots/{robot}/tokens") => Need::Workspace,
+        ("DELETE" | "GET" | "PATCH", "/robots/{robot}") => Need::Workspace,
+        ("DELETE" | "PUT", "/robots/{robot}/roles/{repository}") => Need::Workspace,
+        ("DELETE", "/robots/{robot}/tokens/{token}") => Need::Workspace,
+        _ => return None,
+    })
+}
+
+fn of_registry(method: &str, path: &str) -> Option<Need> {
+    let reads = matches!(method, "GET" | "HEAD");
+    Some(match (method, path) {
+        (_, "/v2/") if reads => Need::Credential,
+        (_, "/v2/_catalog") if reads => Need::Catalog,
+        (_, "/v2/{name}/referrers/{digest}") if reads => Need::Referrers,
+        (_, "/v2/{name}/tags/list" | "/v2/{name}/blobs/{digest}") if reads => {
+            Need::Role(Role::Read)
         }
-        ("POST", "/verification") | ("PATCH", "/users/{user}") => Some(Need::Instance),
-        ("GET" | "POST", "/tokens") | ("DELETE", "/tokens/{token}") => Some(Need::Person),
-        ("GET", "/user") | ("PUT", "/user/password") => Some(Need::Person),
-        _ => None,
-    }
+        (_, "/v2/{name}/manifests/{reference}") if reads => Need::Role(Role::Read),
+        ("DELETE", "/v2/{name}/blobs/{digest}") => Need::Role(Role::Write),
+        ("DELETE" | "PUT", "/v2/{name}/manifests/{reference}") => Need::Role(Role::Write),
+        ("POST", "/v2/{name}/blobs/uploads/") => Need::Role(Role::Write),
+        ("DELETE" | "GET" | "HEAD" | "PATCH" | "PUT", "/v2/{name}/blobs/uploads/{upload}") => {
+            Need::Role(Role::Write)
+        }
+        _ => return None,
+    })
 }
 
 /// How the credential narrows whoever it is.
@@ -172,81 +174,48 @@ enum Outcome {
 
 fn expected(need: Need, oci: bool, reads: bool, who: &Who, public: bool) -> Outcome {
     use Outcome::{Let, Refused};
-    if need == Need::Nothing {
-        return Let;
-    }
-    if who.bad {
-        return Refused(401);
-    }
     let registry_token = who.narrowed == Narrowed::ToPull;
     match need {
-        Need::Nothing | Need::NoBadCredential => return Let,
+        Need::Nothing => return Let,
+        _ if who.bad => return Refused(401),
+        Need::NoBadCredential => return Let,
         Need::OwnCredential => return if registry_token { Refused(401) } else { Let },
         Need::Credential => return if who.anonymous { Refused(401) } else { Let },
-        Need::Catalog => {
-            return match who.narrowed {
-                _ if who.anonymous => Refused(401),
-                Narrowed::ToPull => Refused(401),
-                Narrowed::Scope("api") => Refused(403),
-                _ => Let,
-            };
-        }
+        Need::Catalog if who.anonymous || registry_token => return Refused(401),
+        Need::Catalog if who.narrowed == Narrowed::Scope("api") => return Refused(403),
+        Need::Catalog => return Let,
         _ => {}
     }
-    if !oci {
-        if who.anonymous || registry_token {
-            return Refused(401);
-        }
-        if who.narrowed == Narrowed::Scope("pull") {
-            return Refused(403);
-        }
+    if !oci && (who.anonymous || registry_token) {
+        return Refused(401);
+    }
+    if !oci && who.narrowed == Narrowed::Scope("pull") {
+        return Refused(403);
     }
     let (member, role) = (who.member || public, who.role.or(public.then_some(Role::Read)));
+    let only_if = |holds: bool, otherwise: u16| if holds { Let } else { Refused(otherwise) };
     match need {
-        Need::Person => {
-            if who.person {
-                Let
-            } else {
-                Refused(404)
-            }
-        }
-        Need::Member => {
-            if member {
-                Let
-            } else {
-                Refused(404)
-            }
-        }
+        Need::Person => only_if(who.person, 404),
+        Need::Member => only_if(member, 404),
         Need::Workspace if !member => Refused(404),
-        Need::Workspace => {
-            if who.workspace_admin {
-                Let
-            } else {
-                Refused(403)
-            }
-        }
-        Need::Instance => {
-            if who.instance_admin {
-                Let
-            } else {
-                Refused(403)
-            }
-        }
+        Need::Workspace => only_if(who.workspace_admin, 403),
+        Need::Instance => only_if(who.instance_admin, 403),
         Need::Referrers if role.is_none() && !who.anonymous => Refused(200),
-        Need::Referrers => expected(Need::Role(Role::Read), oci, reads, who, public),
-        Need::Role(needed) => match role {
-            None if who.anonymous => Refused(401),
-            None => Refused(404),
-            Some(role) if role < needed && who.anonymous => Refused(401),
-            Some(role) if role < needed => Refused(403),
-            Some(_) if !oci => Let,
-            Some(_) => match who.narrowed {
-                Narrowed::Scope("api") => Refused(403),
-                Narrowed::Scope("pull") if !reads => Refused(403),
-                Narrowed::ToPull if !reads => Refused(401),
-                _ => Let,
-            },
-        },
+        Need::Referrers => by_role(Role::Read, role, oci, reads, who),
+        Need::Role(needed) => by_role(needed, role, oci, reads, who),
+        _ => Let,
+    }
+}
+
+fn by_role(needed: Role, role: Option<Role>, oci: bool, reads: bool, who: &Who) -> Outcome {
+    use Outcome::{Let, Refused};
+    match (role, who.narrowed) {
+        (None, _) => Refused(if who.anonymous { 401 } else { 404 }),
+        (Some(role), _) if role < needed => Refused(if who.anonymous { 401 } else { 403 }),
+        _ if !oci => Let,
+        (_, Narrowed::Scope("api")) => Refused(403),
+        (_, Narrowed::Scope("pull")) if !reads => Refused(403),
+        (_, Narrowed::ToPull) if !reads => Refused(401),
         _ => Let,
     }
 }
@@ -319,9 +288,9 @@ async fn call(client: &Client, method: &str, path: &str, body: Value) -> Answer 
     client.send(method, &format!("/api/v1{path}"), &kind, body.to_string()).await
 }
 
-async fn people(world: &World, admin: &Client, target: Target, builds: &Builds) -> Vec<Who> {
+/// Gives everybody the role that they are called by; returns the robot.
+async fn give_roles(world: &World, admin: &Client, target: Target) -> Client {
     let Target { workspace, repository, .. } = target;
-    let name = format!("{workspace}/{repository}");
     for user in ["carl", "wanda", "dan"] {
         let _ = call(admin, "POST", "/invitations", json!({"username": user})).await.expect(201);
     }
@@ -336,20 +305,34 @@ async fn people(world: &World, admin: &Client, target: Target, builds: &Builds) 
     let _ = call(admin, "POST", &robots, json!({"name": "bot"})).await.expect(201);
     let path = format!("{robots}/bot/roles/{repository}");
     let _ = call(admin, "PUT", &path, json!({"role": "write"})).await.expect(200);
-    let bearer = |answer: &Answer| {
-        let token = answer.json()["token"].as_str().expect("a token").to_owned();
-        world.holder(&format!("Bearer {token}"))
-    };
     let path = format!("{robots}/bot/tokens");
-    let robot = bearer(&call(admin, "POST", &path, json!({"name": "t"})).await.expect(201));
-    let ann = world.client("ann").await;
-    let scoped = async |scope: &str| {
-        let body = json!({"name": scope, "scopes": [scope]});
-        bearer(&call(&ann, "POST", "/tokens", body).await.expect(201))
-    };
-    let lost = call(&ann, "POST", "/tokens", json!({"name": "lost"})).await.expect(201);
+    let made = call(admin, "POST", &path, json!({"name": "t"})).await.expect(201);
+    bearer(world, &made)
+}
+
+/// Somebody with the token of an answer.
+fn bearer(world: &World, answer: &Answer) -> Client {
+    let token = answer.json()["token"].as_str().expect("a token").to_owned();
+    world.holder(&format!("Bearer {token}"))
+}
+
+/// A writer's tokens: revoked, and made for some scopes only.
+async fn writers_tokens(world: &World, ann: &Client) -> [Client; 3] {
+    let made = async |body: Value| call(ann, "POST", "/tokens", body).await.expect(201);
+    let lost = made(json!({"name": "lost"})).await;
     let id = lost.json()["id"].as_str().expect("an id").to_owned();
-    let _ = call(&ann, "DELETE", &format!("/tokens/{id}"), json!({})).await.expect(204);
+    let _ = call(ann, "DELETE", &format!("/tokens/{id}"), json!({})).await.expect(204);
+    let pull = made(json!({"name": "pull", "scopes": ["pull"]})).await;
+    let api = made(json!({"name": "api", "scopes": ["api"]})).await;
+    [lost, pull, api].map(|answer| bearer(world, &answer))
+}
+
+async fn people(world: &World, admin: &Client, target: Target, builds: &Builds) -> Vec<Who> {
+    let Target { workspace, repository, .. } = target;
+    let name = format!("{workspace}/{repository}");
+    let robot = give_roles(world, admin, target).await;
+    let ann = world.client("ann").await;
+    let [lost, pull, api] = writers_tokens(world, &ann).await;
     let dan = world.client("dan").await;
     let _ = call(admin, "PATCH", "/users/dan", json!({"disabled": true})).await.expect(200);
     let (pipeline, build) =
@@ -386,8 +369,8 @@ async fn people(world: &World, admin: &Client, target: Target, builds: &Builds) 
             narrowed: Narrowed::ToPull,
             ..who("a writer's registry token to pull", narrowed, write)
         },
-        by_scope("a writer's token for pull", scoped("pull").await, "pull"),
-        by_scope("a writer's token for api", scoped("api").await, "api"),
+        by_scope("a writer's token for pull", pull, "pull"),
+        by_scope("a writer's token for api", api, "api"),
         who("an admin of the repository", world.client("carl").await, full),
         Who {
             workspace_admin: true,
@@ -399,7 +382,7 @@ async fn people(world: &World, admin: &Client, target: Target, builds: &Builds) 
             ..who("an admin of the instance", admin.clone(), full)
         },
         Who { bad: true, ..who("somebody switched off", dan, write) },
-        Who { bad: true, ..who("a revoked token", bearer(&lost), write) },
+        Who { bad: true, ..who("a revoked token", lost, write) },
     ]
 }
 
