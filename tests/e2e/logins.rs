@@ -121,7 +121,7 @@ async fn docker_pushes_and_pulls_with_every_kind_of_login_until_it_is_taken_away
             "password" => {
                 "the user name or the password is wrong; log in with your password or a token"
             }
-            "OIDC token" => "the OIDC token",
+            "OIDC token" => "OIDC token",
             _ => "the token is damaged or cut off; copy it whole",
         };
         assert!(refused.output().contains(words), "{called}: {refused}");
