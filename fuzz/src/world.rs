@@ -85,14 +85,13 @@ async fn push(router: &Router, shown: &str) {
 
 fn user(name: &str) -> Caller {
     let principal = Principal::User(name.parse().expect("a user name"));
-    Caller { principal, credential: None, grants: None }
+    Caller::of(principal)
 }
 
 async fn populate(registry: &Registry) {
     let change = Change::by_server("fuzz");
     for name in ["admin", "eve"] {
-        let user =
-            User { password_hash: String::new(), instance_admin: name == "admin", disabled: false };
+        let user = User { instance_admin: name == "admin", ..User::default() };
         let documents = registry.metadata();
         let written =
             documents.put_document(&change, DocumentKind::User, name, None, user.encode());
@@ -120,7 +119,7 @@ async fn populate(registry: &Registry) {
 }
 
 async fn token(app: &App, name: &str) -> String {
-    let new = NewToken { name: "fuzz".to_owned(), lifetime: None };
+    let new = NewToken { name: "fuzz".to_owned(), lifetime: None, scopes: None };
     let change = Change::by_server("fuzz");
     let made = app.auth.create_personal_token(&user(name), &change, new).await;
     format!("Bearer {}", made.expect("a token").1.expose())

@@ -17,7 +17,8 @@ use std::path::{Path, PathBuf};
 /// Prefix of the environment variables.
 const PREFIX: &str = "STANDPIPE_";
 /// Variables with our prefix that are not settings of the server.
-const NOT_SETTINGS: [&str; 6] = [
+const NOT_SETTINGS: [&str; 7] = [
+    "STANDPIPE_INVITATION",
     "STANDPIPE_NEW_PASSWORD",
     "STANDPIPE_PASSWORD",
     "STANDPIPE_PIPE_BIN",
@@ -46,6 +47,8 @@ pub struct Config {
     pub space: SpaceSettings,
     /// Backups made by the running server.
     pub backup: BackupSettings,
+    /// The audit log.
+    pub audit: Audit,
     /// Registry tokens.
     pub tokens: Tokens,
     /// Logins of builds with tokens of other systems.
@@ -72,6 +75,7 @@ impl Default for Config {
             database: Database::default(),
             space: SpaceSettings::default(),
             backup: BackupSettings::default(),
+            audit: Audit::default(),
             tokens: Tokens::default(),
             oidc: Oidc::default(),
             http: Http::default(),
@@ -175,6 +179,24 @@ impl Default for SpaceSettings {
 pub struct BackupSettings {
     /// Below which directory they are written; `None` refuses them.
     pub directory: Option<PathBuf>,
+}
+
+/// The audit log, which is always kept in the database.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// A file that a JSON line is added to for each event; `None` for no file.
+    pub file: Option<PathBuf>,
+    /// Whether the same lines go to the server's own log.
+    pub log: bool,
+    /// How long events stay in the database, in days.
+    pub keep_days: u64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { file: None, log: false, keep_days: 365 }
+    }
 }
 
 /// Registry tokens.
@@ -288,6 +310,9 @@ struct Environment {
     space_hard_bytes: Option<u64>,
     space_ballast_bytes: Option<u64>,
     backup_directory: Option<PathBuf>,
+    audit_file: Option<PathBuf>,
+    audit_log: Option<bool>,
+    audit_keep_days: Option<u64>,
     tokens_service: Option<String>,
     tokens_lifetime_seconds: Option<u64>,
     http_idle_body_seconds: Option<u64>,
@@ -466,6 +491,9 @@ impl Environment {
         set(&mut config.space.hard_bytes, self.space_hard_bytes);
         set(&mut config.space.ballast_bytes, self.space_ballast_bytes);
         set(&mut config.backup.directory, self.backup_directory.map(Some));
+        set(&mut config.audit.file, self.audit_file.map(Some));
+        set(&mut config.audit.log, self.audit_log);
+        set(&mut config.audit.keep_days, self.audit_keep_days);
         set(&mut config.tokens.service, self.tokens_service);
         set(&mut config.tokens.lifetime_seconds, self.tokens_lifetime_seconds);
         set(&mut config.http.idle_body_seconds, self.http_idle_body_seconds);
@@ -522,6 +550,11 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         config.backup.directory.as_ref().is_none_or(|directory| directory.is_absolute()),
         "backup.directory is an absolute path",
     );
+    require(
+        config.audit.file.as_ref().is_none_or(|file| file.is_absolute()),
+        "audit.file is an absolute path",
+    );
+    require((1..=3650).contains(&config.audit.keep_days), "audit.keep_days is 1 to 3650");
     require(config.limits.blob_bytes != Some(0), "limits.blob_bytes is above 0");
     require(config.limits.upload_seconds != Some(0), "limits.upload_seconds is above 0");
     require(config.database.cache_bytes >= 1 << 20, "database.cache_bytes is at least 1 MiB");

@@ -22,6 +22,7 @@ mod guessing;
 mod idle;
 mod images;
 mod lifecycle;
+mod logins;
 mod maintenance;
 mod memory;
 mod missing_file;

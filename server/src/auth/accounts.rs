@@ -5,7 +5,7 @@
 
 use super::{Authenticator, OIDC_USER, Secret, password};
 use crate::auth::AuthError;
-use crate::domain::{Caller, Change, Principal, Username};
+use crate::domain::{Caller, Change, Event, Principal, Timestamp, Username};
 use crate::metadata::documents::{Body as _, User};
 use crate::metadata::{Conflict, Document, DocumentKind, MetadataError, Page};
 use crate::registry::access::InstanceAdmin;
@@ -27,6 +27,10 @@ pub struct Account {
     pub instance_admin: bool,
     /// Whether the account is switched off.
     pub disabled: bool,
+    /// Whether they can log in with a password.
+    pub has_password: bool,
+    /// When the invitation that waits for them ends, if there is one.
+    pub invited_until: Option<Timestamp>,
 }
 
 /// A person to be created.
@@ -94,16 +98,24 @@ impl Authenticator {
     ) -> Result<Account> {
         self.0.registry.require_room_for_changes()?;
         let NewAccount { username, password, instance_admin } = new;
-        if username.as_str() == OIDC_USER {
-            let reason = format!("{OIDC_USER} is what builds log in as with an OIDC token");
-            return Err(RegistryError::Invalid { field: "username", reason });
-        }
+        check_username(&username)?;
         let password_hash = self.hash(&password).await?;
-        let user = User { password_hash, instance_admin, disabled: false };
+        let user = User { password_hash, instance_admin, ..User::default() };
+        let event = Event::instance("user.create", &username);
+        let change = &change.doing(event.with("instance_admin", instance_admin));
+        self.insert_account(change, &username, &user).await
+    }
+
+    pub(super) async fn insert_account(
+        &self,
+        change: &Change,
+        username: &Username,
+        user: &User,
+    ) -> Result<Account> {
         let key = username.as_str();
         let metadata = self.0.registry.metadata();
         match metadata.put_document(change, DocumentKind::User, key, None, user.encode()).await {
-            Ok(_) => Ok(Account::new(key.to_owned(), &user)),
+            Ok(_) => Ok(Account::new(key.to_owned(), user)),
             Err(MetadataError::Conflict(Conflict::Version)) => {
                 Err(RegistryError::AlreadyExists(format!("user {username}")))
             }
@@ -155,9 +167,11 @@ impl Authenticator {
             Some(password) => Some(self.hash(password).await?),
             None => None,
         };
+        let change = &change.doing(change_event(user, &changes));
         self.update(change, user, |account| {
             if let Some(hash) = &hash {
                 account.password_hash.clone_from(hash);
+                account.invitation = None;
             }
             account.instance_admin = changes.instance_admin.unwrap_or(account.instance_admin);
             account.disabled = changes.disabled.unwrap_or(account.disabled);
@@ -190,11 +204,12 @@ impl Authenticator {
             }
         }
         let hash = self.hash(new).await?;
+        let change = &change.doing(Event::instance("user.password", user));
         self.update(change, user, |account| account.password_hash.clone_from(&hash)).await?;
         Ok(())
     }
 
-    async fn hash(&self, password: &Secret) -> Result<String> {
+    pub(super) async fn hash(&self, password: &Secret) -> Result<String> {
         if !password::is_acceptable(password) {
             let (shortest, longest) = (password::SHORTEST, password::LONGEST);
             let reason = format!("a password has {shortest} to {longest} bytes");
@@ -206,12 +221,12 @@ impl Authenticator {
         })
     }
 
-    async fn account_document(&self, user: &Username) -> Result<Document> {
+    pub(super) async fn account_document(&self, user: &Username) -> Result<Document> {
         let found = self.0.registry.metadata().document(DocumentKind::User, user.as_str()).await?;
         found.ok_or_else(|| RegistryError::NotFound(format!("user {user}")))
     }
 
-    async fn update(
+    pub(super) async fn update(
         &self,
         change: &Change,
         user: &Username,
@@ -234,7 +249,7 @@ impl Authenticator {
         Err(RegistryError::Busy)
     }
 
-    async fn require_another_admin(&self, user: &Username) -> Result<()> {
+    pub(super) async fn require_another_admin(&self, user: &Username) -> Result<()> {
         let mut after = None;
         loop {
             let page = Page { after, limit: BATCH };
@@ -242,7 +257,10 @@ impl Authenticator {
             let Some(last) = found.last() else { break };
             after = Some(last.username.clone());
             let others = found.iter().filter(|account| account.username != user.as_str());
-            if others.into_iter().any(|account| account.instance_admin && !account.disabled) {
+            // One who has not accepted an invitation yet could not help.
+            let helps =
+                |one: &Account| one.instance_admin && !one.disabled && one.invited_until.is_none();
+            if others.into_iter().any(helps) {
                 return Ok(());
             }
         }
@@ -256,8 +274,14 @@ impl Authenticator {
 }
 
 impl Account {
-    fn new(username: String, user: &User) -> Self {
-        Self { username, instance_admin: user.instance_admin, disabled: user.disabled }
+    pub(super) fn new(username: String, user: &User) -> Self {
+        Self {
+            username,
+            instance_admin: user.instance_admin,
+            disabled: user.disabled,
+            has_password: !user.password_hash.is_empty(),
+            invited_until: user.invitation.as_ref().map(|waiting| Timestamp(waiting.expires)),
+        }
     }
 
     fn read(document: &Document) -> Result<Self> {
@@ -265,13 +289,38 @@ impl Account {
     }
 }
 
-/// The person behind a caller; pipelines have no account.
+/// What is changed, without what it is changed to where that is a secret.
+fn change_event(user: &Username, changes: &AccountChanges) -> Event {
+    let mut event = Event::instance("user.change", user);
+    if changes.password.is_some() {
+        event = event.with("password", "changed");
+    }
+    for (name, value) in
+        [("instance_admin", changes.instance_admin), ("disabled", changes.disabled)]
+    {
+        if let Some(value) = value {
+            event = event.with(name, value);
+        }
+    }
+    event
+}
+
+/// Refuses names that mean something else at a login.
+pub(super) fn check_username(username: &Username) -> Result<()> {
+    if username.as_str() == OIDC_USER {
+        let reason = format!("{OIDC_USER} is what builds log in as with an OIDC token");
+        return Err(RegistryError::Invalid { field: "username", reason });
+    }
+    Ok(())
+}
+
+/// The person behind a caller; pipelines and robots have no account.
 pub(super) fn person(caller: &Caller) -> Result<&Username> {
     match &caller.principal {
         Principal::User(user) => Ok(user),
         Principal::Anonymous => Err(RegistryError::Unauthenticated),
-        Principal::Pipeline { .. } | Principal::Oidc(_) => {
-            Err(RegistryError::NotFound("account of a pipeline".to_owned()))
+        Principal::Pipeline { .. } | Principal::Robot { .. } | Principal::Oidc(_) => {
+            Err(RegistryError::NotFound("account of a machine".to_owned()))
         }
     }
 }

@@ -89,6 +89,7 @@ impl Signer {
             AuthError::Expired => Refused::Expired,
             AuthError::Invalid
             | AuthError::Oidc(_)
+            | AuthError::Refused(_)
             | AuthError::TooMany(_)
             | AuthError::Unavailable(_) => Refused::Invalid,
         })

@@ -11,6 +11,8 @@ mod basic;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guard;
+mod invitations;
+mod logins;
 mod oidc;
 mod password;
 mod registry_token;
@@ -18,15 +20,18 @@ pub mod scope;
 mod secret;
 mod token;
 mod tokens;
+mod upload_pass;
+mod uses;
 
 pub use accounts::{Account, AccountChanges, NewAccount};
+pub use invitations::{Invited, NewInvitation};
 pub use oidc::{FetchError, IssuerSettings, OIDC_USER, OidcAlgorithm, OidcRefusal};
 pub use secret::Secret;
 pub use tokens::{NewToken, TokenView};
 
 use crate::domain::{
-    Action, Caller, Grant, Identity, Origin, PackageGrant, Principal, RepositoryId, Timestamp,
-    Username, WorkspaceId,
+    Action, Caller, Grant, Identity, Origin, PackageGrant, Principal, RepositoryId, Slug,
+    Timestamp, TokenScopes, UploadId, Username, WorkspaceId,
 };
 use crate::metadata::documents::{Body as _, Token, TokenSubject, User};
 use crate::metadata::{DocumentKind, MetadataError};
@@ -34,12 +39,14 @@ use crate::registry::Registry;
 use crate::registry::access::Standing;
 use basic::Credential;
 use guard::{Attempt, Guard, Refused};
+use logins::{Logins, Tried};
 use oidc::{Believed, Oidc, OidcBasis};
 use password::Passwords;
-use registry_token::{Basis, TokenSigner};
+use registry_token::{Basis, TokenSigner, Verified};
 use std::net::IpAddr;
 use std::sync::Arc;
 use token::MachineToken;
+use uses::TokenUses;
 
 /// The credential id of a caller who showed a password.
 pub const PASSWORD_CREDENTIAL: &str = "password";
@@ -50,6 +57,9 @@ pub enum AuthError {
     /// Wrong, expired, revoked or unreadable. Which of these is not told.
     #[error("the credential is not valid")]
     Invalid,
+    /// A password or machine token, and what is wrong with it as far as that may be told.
+    #[error("the credential is not valid: {0}")]
+    Refused(#[from] Refusal),
     /// A registry token that has expired; the client fetches a new one.
     #[error("the token has expired")]
     Expired,
@@ -63,6 +73,31 @@ pub enum AuthError {
     /// The accounts cannot be read.
     #[error("accounts cannot be read")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// What is wrong with a password or machine token, and what to do. Whether there is such an account
+/// is not told; what became of a token is, to whoever has its secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It looks like a machine token and is none.
+    #[error("the token is damaged or cut off; copy it whole")]
+    Damaged,
+    /// The token is over.
+    #[error("the token has ended; make another one")]
+    Ended,
+    /// The token's owner does not log in any more.
+    #[error(
+        "the account or repository behind the token is switched off or gone; ask an administrator"
+    )]
+    Owner,
+    /// The user name or the password.
+    #[error(
+        "the user name or the password is wrong; log in with your password or a token of this registry"
+    )]
+    Password,
+    /// There is no such token.
+    #[error("the token was revoked or is not of this registry; make another one")]
+    Unknown,
 }
 
 impl AuthError {
@@ -109,6 +144,8 @@ struct Inner {
     guard: Guard,
     signer: TokenSigner,
     oidc: Oidc,
+    uses: TokenUses,
+    logins: Logins,
 }
 
 /// A caller who showed a credential of their own, or nobody; not one with a registry token.
@@ -149,9 +186,18 @@ impl Authenticator {
         let passwords = Passwords::new().map_err(AuthError::unavailable)?;
         let metadata = &**registry.metadata();
         let signer = TokenSigner::open(metadata, service.clone(), token_seconds).await?;
-        let guard = Guard::default();
+        let (guard, uses, logins) = Default::default();
         let oidc = Oidc::new(issuers, registry.clock().clone()).map_err(AuthError::unavailable)?;
-        Ok(Self(Arc::new(Inner { registry, service, passwords, guard, signer, oidc })))
+        Ok(Self(Arc::new(Inner {
+            registry,
+            service,
+            passwords,
+            guard,
+            signer,
+            oidc,
+            uses,
+            logins,
+        })))
     }
 
     /// The `service` of the token protocol.
@@ -180,11 +226,41 @@ impl Authenticator {
     ) -> Result<Caller, AuthError> {
         let credential = authorization.map(|header| basic::parse(header).ok_or(AuthError::Invalid));
         match credential.transpose()? {
-            Some(Credential::Bearer(token)) if MachineToken::parse(token.expose()).is_none() => {
+            Some(Credential::Bearer(token)) if !MachineToken::looks_like_one(token.expose()) => {
                 self.bearer(&token).await
             }
             other => Ok(self.log_in(other, source).await?.caller),
         }
+    }
+
+    /// The caller of a request about an upload, whose registry token may be over if the pass of the
+    /// upload fits: it waives nothing else.
+    ///
+    /// # Errors
+    /// [`AuthError`]; [`AuthError::Expired`] if the pass does not fit.
+    pub async fn uploader(
+        &self,
+        authorization: Option<&str>,
+        upload: UploadId,
+        pass: &str,
+    ) -> Result<Caller, AuthError> {
+        let shown = authorization.and_then(basic::parse);
+        let Some(Credential::Bearer(token)) = shown else { return Err(AuthError::Invalid) };
+        let now = self.0.registry.clock().now();
+        let (verified, expired) = self.0.signer.verify_whenever(&token, now)?;
+        let expired = expired || self.is_over(&verified);
+        let caller = self.again(verified).await?;
+        if expired && !self.0.signer.passes().fits(pass, upload, &caller.principal) {
+            return Err(AuthError::Expired);
+        }
+        Ok(caller)
+    }
+
+    /// The pass for an upload of a caller whose registry token may end before the upload does.
+    #[must_use]
+    pub fn upload_pass(&self, caller: &Caller, upload: UploadId) -> Option<String> {
+        caller.grants.as_ref()?;
+        self.0.signer.passes().make(upload, &caller.principal)
     }
 
     /// The login of a request to the token service. A registry token is no login: it cannot be used
@@ -219,7 +295,8 @@ impl Authenticator {
     /// # Errors
     /// [`AuthError`].
     pub async fn login_with_oidc(&self, token: &Secret) -> Result<Login, AuthError> {
-        self.oidc_token(token).await
+        let login = self.oidc_token(token).await;
+        self.noted(&Tried::Oidc, login, None).await
     }
 
     /// Signs a registry token for the part of `wanted` that the caller is allowed now.
@@ -272,29 +349,57 @@ impl Authenticator {
         credential: Option<Credential>,
         source: Option<IpAddr>,
     ) -> Result<Login, AuthError> {
-        match credential {
-            None => Ok(Login { caller: Caller::anonymous(), basis: Basis::Anonymous }),
+        let (tried, login) = match credential {
+            None => return Ok(Login { caller: Caller::anonymous(), basis: Basis::Anonymous }),
             Some(Credential::Bearer(token)) => {
-                let token = MachineToken::parse(token.expose()).ok_or(AuthError::Invalid)?;
-                self.machine_token(&token).await
+                let token = MachineToken::parse(token.expose()).ok_or_else(|| unread(&token))?;
+                (Tried::Token(token.id.clone()), self.machine_token(&token).await)
             }
             Some(Credential::Basic { username, password }) => {
                 match MachineToken::parse(password.expose()) {
-                    Some(token) => self.machine_token(&token).await,
-                    None if username == OIDC_USER => self.oidc_token(&password).await,
-                    None => self.password(&username, &password, source).await,
+                    Some(token) => {
+                        (Tried::Token(token.id.clone()), self.machine_token(&token).await)
+                    }
+                    None if username == OIDC_USER => {
+                        (Tried::Oidc, self.oidc_token(&password).await)
+                    }
+                    None if MachineToken::looks_like_one(password.expose()) => {
+                        (Tried::Damaged, Err(Refusal::Damaged.into()))
+                    }
+                    None => {
+                        let login = self.password(&username, &password, source).await;
+                        (Tried::Password(username), login)
+                    }
                 }
             }
+        };
+        self.noted(&tried, login, source).await
+    }
+
+    /// Counts a login for the audit log, whatever became of it.
+    async fn noted(
+        &self,
+        tried: &Tried,
+        login: Result<Login, AuthError>,
+        source: Option<IpAddr>,
+    ) -> Result<Login, AuthError> {
+        match &login {
+            Ok(login) => self.logged_in(tried, &login.caller, source),
+            Err(error) => self.not_logged_in(tried, error, source).await,
         }
+        login
     }
 
     async fn machine_token(&self, shown: &MachineToken) -> Result<Login, AuthError> {
-        let stored = self.stored_token(&shown.id).await?.ok_or(AuthError::Invalid)?;
+        let stored = self.stored_token(&shown.id).await?.ok_or(Refusal::Unknown)?;
         if !shown.matches(&stored.secret_hash) {
-            return Err(AuthError::Invalid);
+            return Err(Refusal::Unknown.into());
         }
         let principal = self.token_principal(&stored).await?;
-        let caller = Caller { principal, credential: Some(shown.id.clone()), grants: None };
+        let scopes = tokens::read_scopes(&stored)?;
+        self.0.uses.note(&shown.id, self.0.registry.clock().now());
+        let credential = Some(shown.id.clone());
+        let caller = Caller { principal, credential, grants: None, scopes };
         Ok(Login { caller, basis: Basis::Token { id: shown.id.clone() } })
     }
 
@@ -308,7 +413,7 @@ impl Authenticator {
         let Believed { build, .. } = believed;
         let credential = Some(format!("{OIDC_USER}:{}", build.subject));
         let principal = Principal::Oidc(Arc::new(build));
-        Ok(Login { caller: Caller { principal, credential, grants: None }, basis })
+        Ok(Login { caller: Caller { credential, ..Caller::of(principal) }, basis })
     }
 
     /// Refuses a build that no binding lets in.
@@ -331,7 +436,7 @@ impl Authenticator {
         source: Option<IpAddr>,
     ) -> Result<Login, AuthError> {
         if !password::is_acceptable(password) {
-            return Err(AuthError::Invalid);
+            return Err(Refusal::Password.into());
         }
         let now = self.0.registry.clock().now();
         let user = username.parse::<Username>().ok();
@@ -348,16 +453,18 @@ impl Authenticator {
         if passwords.was_right(&secret, now) {
             self.0.guard.succeeded(&attempt, now);
         } else {
+            // Who has set no password yet has none that could be right.
             let hash = account.map(|(account, _)| account.password_hash);
+            let hash = hash.filter(|hash| !hash.is_empty());
             self.check_password(&attempt, password, hash).await?;
             passwords.remember(secret, now);
         }
         // Only a hash of an account can be right, so the name is a user name.
-        let user = user.ok_or(AuthError::Invalid)?;
+        let user = user.ok_or(Refusal::Password)?;
         let basis = Basis::Password { username: user.to_string(), version };
         let principal = Principal::User(user);
         let credential = Some(PASSWORD_CREDENTIAL.to_owned());
-        Ok(Login { caller: Caller { principal, credential, grants: None }, basis })
+        Ok(Login { caller: Caller { credential, ..Caller::of(principal) }, basis })
     }
 
     async fn check_password(
@@ -383,13 +490,27 @@ impl Authenticator {
             Ok(())
         } else {
             guard.failed(attempt, admitted, now());
-            Err(AuthError::Invalid)
+            Err(Refusal::Password.into())
         }
     }
 
     /// The caller of a registry token, with the credential behind it looked up again.
     async fn bearer(&self, token: &Secret) -> Result<Caller, AuthError> {
         let verified = self.0.signer.verify(token, self.0.registry.clock().now())?;
+        if self.is_over(&verified) {
+            return Err(AuthError::Expired);
+        }
+        self.again(verified).await
+    }
+
+    /// Whether what a registry token was issued on is over by its own time.
+    fn is_over(&self, verified: &Verified) -> bool {
+        matches!(&verified.basis, Basis::Oidc(basis) if self.0.oidc.is_over(basis))
+    }
+
+    /// The caller behind a registry token, by what is true of the credential now.
+    async fn again(&self, verified: Verified) -> Result<Caller, AuthError> {
+        let mut scopes = TokenScopes::ALL;
         let (principal, credential) = match verified.basis {
             Basis::Anonymous => (Principal::Anonymous, None),
             Basis::Password { username, version } => {
@@ -405,11 +526,13 @@ impl Authenticator {
                 (Principal::Oidc(Arc::new(build)), credential)
             }
             Basis::Token { id } => {
-                let stored = self.stored_token(&id).await?.ok_or(AuthError::Invalid)?;
+                let stored = self.stored_token(&id).await?.ok_or(Refusal::Unknown)?;
+                scopes = tokens::read_scopes(&stored)?;
+                self.0.uses.note(&id, self.0.registry.clock().now());
                 (self.token_principal(&stored).await?, Some(id))
             }
         };
-        Ok(Caller { principal, credential, grants: Some(verified.grants) })
+        Ok(Caller { principal, credential, grants: Some(verified.grants), scopes })
     }
 
     async fn stored_token(&self, id: &str) -> Result<Option<Token>, AuthError> {
@@ -420,19 +543,28 @@ impl Authenticator {
     /// Who a token acts as, if it has not ended and its owner is still there.
     async fn token_principal(&self, token: &Token) -> Result<Principal, AuthError> {
         if token.is_expired(self.0.registry.clock().now()) {
-            return Err(AuthError::Invalid);
+            return Err(Refusal::Ended.into());
         }
         match &token.subject {
             TokenSubject::User { username } => {
                 let user = username.parse::<Username>().map_err(|_| AuthError::Invalid)?;
-                self.active_account(&user).await?.ok_or(AuthError::Invalid)?;
+                self.active_account(&user).await?.ok_or(Refusal::Owner)?;
                 Ok(Principal::User(user))
             }
             TokenSubject::Pipeline { workspace, repository } => {
                 let (workspace, id) = (WorkspaceId(*workspace), RepositoryId(*repository));
                 let found = self.0.registry.metadata().repository_by_id(id).await?;
-                found.filter(|found| found.workspace == workspace).ok_or(AuthError::Invalid)?;
+                found.filter(|found| found.workspace == workspace).ok_or(Refusal::Owner)?;
                 Ok(Principal::Pipeline { workspace, repository: id })
+            }
+            TokenSubject::Robot { workspace, name, robot: number } => {
+                let workspace = WorkspaceId(*workspace);
+                let name = name.parse::<Slug>().map_err(|_| AuthError::Invalid)?;
+                let found = self.0.registry.robot(workspace, &name).await;
+                let found = found.map_err(AuthError::unavailable)?;
+                let same = found.filter(|robot| robot.number == *number && !robot.disabled);
+                same.ok_or(Refusal::Owner)?;
+                Ok(Principal::Robot { workspace, name })
             }
         }
     }
@@ -443,6 +575,15 @@ impl Authenticator {
         let Some(found) = found else { return Ok(None) };
         let account = User::decode(&found.body)?;
         Ok((!account.disabled).then_some((account, found.version)))
+    }
+}
+
+/// What a bearer token is that cannot be read as a machine token.
+fn unread(token: &Secret) -> AuthError {
+    if MachineToken::looks_like_one(token.expose()) {
+        Refusal::Damaged.into()
+    } else {
+        AuthError::Invalid
     }
 }
 

@@ -7,6 +7,7 @@
 
 use super::oidc::OidcBasis;
 use super::secret::{NoRandomness, Secret, hex, random};
+use super::upload_pass::UploadPasses;
 use super::{AuthError, scope};
 use crate::domain::{Change, Grant, PackageGrant, Timestamp};
 use crate::metadata::documents::Body;
@@ -89,6 +90,7 @@ pub(super) struct TokenSigner {
     service: String,
     seconds: u64,
     keys: Vec<Key>,
+    passes: UploadPasses,
 }
 
 struct Key {
@@ -110,7 +112,13 @@ impl TokenSigner {
         if keys.is_empty() {
             return Err(AuthError::unavailable(MetadataError::Corrupt(StoredKeys::NAME)));
         }
-        Ok(Self { service, seconds, keys })
+        let passes = UploadPasses::new(stored.pkcs8.iter().map(Vec::as_slice));
+        Ok(Self { service, seconds, keys, passes })
+    }
+
+    /// The passes of uploads, which are keyed like the tokens.
+    pub(super) const fn passes(&self) -> &UploadPasses {
+        &self.passes
     }
 
     /// The lifetime of a token that is signed now on this basis, in seconds.
@@ -153,6 +161,17 @@ impl TokenSigner {
 
     /// Verifies a token's signature, issuer, audience and time.
     pub(super) fn verify(&self, token: &Secret, now: Timestamp) -> Result<Verified, AuthError> {
+        self.verify_whenever(token, now).and_then(|(verified, expired)| {
+            if expired { Err(AuthError::Expired) } else { Ok(verified) }
+        })
+    }
+
+    /// The same for a token that may be over, and whether it is.
+    pub(super) fn verify_whenever(
+        &self,
+        token: &Secret,
+        now: Timestamp,
+    ) -> Result<(Verified, bool), AuthError> {
         let token = token.expose();
         if token.len() > LONGEST {
             return Err(AuthError::Invalid);
@@ -176,11 +195,9 @@ impl TokenSigner {
         if claims.nbf > now.saturating_add(LEEWAY) || claims.iat > now.saturating_add(LEEWAY) {
             return Err(AuthError::Invalid);
         }
-        if claims.exp.saturating_add(LEEWAY) <= now {
-            return Err(AuthError::Expired);
-        }
+        let expired = claims.exp.saturating_add(LEEWAY) <= now;
         let grants = claims.access.iter().filter_map(Access::grant).collect();
-        Ok(Verified { basis: claims.basis, grants })
+        Ok((Verified { basis: claims.basis, grants }, expired))
     }
 }
 
@@ -188,7 +205,8 @@ impl TokenSigner {
 impl TokenSigner {
     /// A signer with a known key, for the fuzz targets.
     pub(super) fn of_key(service: &str, pkcs8: &[u8]) -> Result<Self, AuthError> {
-        Ok(Self { service: service.to_owned(), seconds: 300, keys: vec![Key::read(pkcs8)?] })
+        let (keys, passes) = (vec![Key::read(pkcs8)?], UploadPasses::new([pkcs8]));
+        Ok(Self { service: service.to_owned(), seconds: 300, keys, passes })
     }
 
     /// The id of the key that signs.

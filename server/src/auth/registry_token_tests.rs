@@ -9,7 +9,12 @@ const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
 fn signer(service: &str) -> TokenSigner {
     let key = Key::read(&new_key().expect("a key")).expect("a key");
-    TokenSigner { service: service.to_owned(), seconds: 300, keys: vec![key] }
+    TokenSigner {
+        service: service.to_owned(),
+        seconds: 300,
+        keys: vec![key],
+        passes: UploadPasses::new([]),
+    }
 }
 
 fn grants() -> Vec<Grant> {
@@ -74,7 +79,9 @@ fn a_token_of_another_key_or_service_is_not_ours() {
     assert!(ours.verify(&sign(&signer("standpipe")), NOW).is_err());
     let other_service = TokenSigner { service: "other".to_owned(), ..signer("standpipe") };
     let ours = TokenSigner { keys: other_service.keys, ..ours };
-    let foreign = TokenSigner { service: "other".to_owned(), seconds: 300, keys: Vec::new() };
+    let passes = UploadPasses::new([]);
+    let foreign =
+        TokenSigner { service: "other".to_owned(), seconds: 300, keys: Vec::new(), passes };
     let foreign = TokenSigner {
         keys: vec![Key::read(ours.keys[0].signing.as_bytes()).expect("a key")],
         ..foreign

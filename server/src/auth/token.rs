@@ -40,6 +40,11 @@ pub(super) struct Minted {
 }
 
 impl MachineToken {
+    /// Whether a text begins like a token, so that it is not taken for a password or something else.
+    pub(super) fn looks_like_one(text: &str) -> bool {
+        text.starts_with(PREFIX)
+    }
+
     /// Reads a token; `None` for anything else, such as a password.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (id, rest) = text.strip_prefix(PREFIX)?.split_once('_')?;
@@ -76,6 +81,7 @@ pub(super) fn owner_prefix(subject: &TokenSubject) -> String {
         TokenSubject::Pipeline { workspace, repository } => {
             format!("pipeline:{workspace}:{repository}")
         }
+        TokenSubject::Robot { workspace, robot, .. } => format!("robot:{workspace}:{robot}"),
     };
     hex(&Sha256::digest(owner)[..OWNER_BYTES])
 }

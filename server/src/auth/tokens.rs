@@ -1,15 +1,16 @@
 //! Machine tokens: making, listing and revoking them. Pipeline tokens act as a repository, personal
-//! tokens as a person.
+//! tokens as a person, a robot's as the robot.
 //!
-//! Invariant: every token ends. The secret is returned once, when the token is made; afterwards
+//! Invariant: every token ends, and none can do more than the token that made it for its own owner. The secret is returned once, when the token is made; afterwards
 //! nobody can read it, and revoking deletes the document, which holds from the next request on.
 
 use super::accounts::person;
 use super::{Authenticator, Secret, token};
-use crate::domain::{Caller, Change, Timestamp};
+use crate::domain::{Caller, Change, Event, Timestamp, TokenScopes, WorkspaceId};
 use crate::metadata::documents::{Body as _, Token, TokenSubject};
 use crate::metadata::{DocumentKind, MetadataError, Page, Repository};
 use crate::registry::access::Administered;
+use crate::registry::robots::Robot;
 use crate::registry::{RegistryError, Result};
 use std::time::Duration;
 
@@ -28,12 +29,14 @@ const SWEEP: usize = 100;
 const LONGEST_NAME: usize = 100;
 
 /// A token to be made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NewToken {
     /// What it is called, for people.
     pub name: String,
     /// How long it lives; `None` for the default.
     pub lifetime: Option<Duration>,
+    /// What it is made for; `None` for everything that whoever makes it may.
+    pub scopes: Option<TokenScopes>,
 }
 
 /// A token without its secret.
@@ -47,6 +50,10 @@ pub struct TokenView {
     pub created: Timestamp,
     /// When it ends.
     pub expires: Option<Timestamp>,
+    /// What it was made for.
+    pub scopes: TokenScopes,
+    /// When it was last used, to the minute; `None` for never.
+    pub last_used: Option<Timestamp>,
 }
 
 impl Authenticator {
@@ -100,7 +107,51 @@ impl Authenticator {
         change: &Change,
         new: NewToken,
     ) -> Result<(TokenView, Secret)> {
-        self.create_token(change, personal(caller)?, new).await
+        let subject = personal(caller)?;
+        let scopes = new.scopes.unwrap_or(caller.scopes);
+        if !scopes.is_within(caller.scopes) {
+            let reason = format!("this login has only {}", caller.scopes);
+            return Err(RegistryError::Invalid { field: "scopes", reason });
+        }
+        self.create_token(change, subject, NewToken { scopes: Some(scopes), ..new }).await
+    }
+
+    /// Makes a token that acts as a robot.
+    ///
+    /// # Errors
+    /// [`RegistryError::Invalid`] for the name or lifetime.
+    pub async fn create_robot_token(
+        &self,
+        access: &Administered<Robot>,
+        change: &Change,
+        new: NewToken,
+    ) -> Result<(TokenView, Secret)> {
+        self.create_token(change, of_robot(access), new).await
+    }
+
+    /// A page of a robot's tokens, by id.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn robot_tokens(
+        &self,
+        access: &Administered<Robot>,
+        page: Page,
+    ) -> Result<Vec<TokenView>> {
+        self.tokens(&of_robot(access), page).await
+    }
+
+    /// Ends a robot's token.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`], also for a token of another robot.
+    pub async fn revoke_robot_token(
+        &self,
+        access: &Administered<Robot>,
+        change: &Change,
+        id: &str,
+    ) -> Result<()> {
+        self.revoke(&of_robot(access), change, id).await
     }
 
     /// A page of the caller's own tokens, by id.
@@ -144,11 +195,16 @@ impl Authenticator {
             subject,
             created: now.0,
             expires: Some(now.plus(lifetime).0),
+            scopes: store_scopes(new.scopes.unwrap_or(TokenScopes::ALL)),
         };
         let metadata = self.0.registry.metadata();
         let body = stored.encode();
+        let event = event("token.create", &minted.id, &stored)
+            .with("scopes", stored.scopes.join(","))
+            .with("expires", now.plus(lifetime));
+        let change = &change.doing(event);
         metadata.put_document(change, DocumentKind::Token, &minted.id, None, body).await?;
-        Ok((TokenView::new(minted.id, stored), minted.token))
+        Ok((TokenView::new(minted.id, stored, None)?, minted.token))
     }
 
     async fn tokens(&self, subject: &TokenSubject, page: Page) -> Result<Vec<TokenView>> {
@@ -160,7 +216,10 @@ impl Authenticator {
             let Some((last, _, _)) = found.last() else { break };
             after = Some(last.clone());
             let own = found.into_iter().filter(|(_, _, token)| token.subject == *subject);
-            tokens.extend(own.map(|(id, _, token)| TokenView::new(id, token)));
+            for (id, _, token) in own {
+                let used = self.last_use(&id).await?;
+                tokens.push(TokenView::new(id, token, used)?);
+            }
         }
         tokens.truncate(page.limit);
         Ok(tokens)
@@ -170,9 +229,11 @@ impl Authenticator {
         let missing = || RegistryError::NotFound(format!("token {id}"));
         let metadata = self.0.registry.metadata();
         let found = metadata.document(DocumentKind::Token, id).await?.ok_or_else(missing)?;
-        if Token::decode(&found.body)?.subject != *subject {
+        let token = Token::decode(&found.body)?;
+        if token.subject != *subject {
             return Err(missing());
         }
+        let change = &change.doing(event("token.revoke", id, &token));
         match metadata.delete_document(change, DocumentKind::Token, id, found.version).await {
             Err(MetadataError::NotFound) => Err(missing()),
             other => Ok(other?),
@@ -189,6 +250,7 @@ impl Authenticator {
                 continue;
             }
             let metadata = self.0.registry.metadata();
+            let change = &change.doing(event("token.forget", &id, &token));
             match metadata.delete_document(change, DocumentKind::Token, &id, version).await {
                 Ok(()) | Err(MetadataError::NotFound | MetadataError::Conflict(_)) => {}
                 Err(error) => return Err(error.into()),
@@ -215,9 +277,54 @@ impl Authenticator {
 }
 
 impl TokenView {
-    fn new(id: String, token: Token) -> Self {
-        let created = Timestamp(token.created);
-        Self { id, name: token.name, created, expires: token.expires.map(Timestamp) }
+    fn new(id: String, token: Token, last_used: Option<Timestamp>) -> Result<Self> {
+        Ok(Self {
+            id,
+            scopes: read_scopes(&token)?,
+            name: token.name,
+            created: Timestamp(token.created),
+            expires: token.expires.map(Timestamp),
+            last_used,
+        })
+    }
+}
+
+/// Something done to a token.
+fn event(action: &'static str, id: &str, token: &Token) -> Event {
+    let workspace = match &token.subject {
+        TokenSubject::User { .. } => None,
+        TokenSubject::Pipeline { workspace, .. } | TokenSubject::Robot { workspace, .. } => {
+            Some(WorkspaceId(*workspace))
+        }
+    };
+    let owner = match &token.subject {
+        TokenSubject::User { username } => format!("user:{username}"),
+        TokenSubject::Pipeline { workspace, repository } => {
+            format!("pipeline:{workspace}:{repository}")
+        }
+        TokenSubject::Robot { workspace, name, .. } => format!("robot:{workspace}:{name}"),
+    };
+    let event = Event::instance(action, id).with("owner", owner).with("name", &token.name);
+    Event { workspace, ..event }
+}
+
+fn store_scopes(scopes: TokenScopes) -> Vec<String> {
+    scopes.names().into_iter().map(str::to_owned).collect()
+}
+
+/// What a stored token was made for. A scope that this server does not know makes the token useless,
+/// rather than one that may do more than was meant.
+pub(super) fn read_scopes(token: &Token) -> std::result::Result<TokenScopes, MetadataError> {
+    let scopes = TokenScopes::parse(token.scopes.iter().map(String::as_str));
+    scopes.map_err(|_| MetadataError::Corrupt(Token::NAME))
+}
+
+fn of_robot(access: &Administered<Robot>) -> TokenSubject {
+    let robot = access.subject();
+    TokenSubject::Robot {
+        workspace: robot.workspace.0,
+        name: robot.name.to_string(),
+        robot: robot.number,
     }
 }
 

@@ -9,6 +9,7 @@ mod commands;
 mod maintenance;
 mod oidc;
 mod options;
+mod people;
 mod print;
 mod run;
 mod undo;

@@ -21,7 +21,7 @@ use crate::http::serve::{ServeOptions, serve};
 use crate::metadata::redb::{OpenError, RedbOptions, RedbStore};
 use crate::registry::startup::Mismatch;
 use crate::registry::{Limits, Registry, RegistryError};
-use crate::tasks::Tasks;
+use crate::tasks::{AuditSettings, Tasks};
 use crate::telemetry::{self, TelemetryError};
 use rustix::process::{Resource, Rlimit};
 use std::io::Write as _;
@@ -158,8 +158,14 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
     let tls = certificates.as_ref().map(Certificates::tls);
     let url = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
     let (requests, stopping) = Default::default();
-    let app = Arc::new(App { registry: registry.clone(), auth, http, requests, stopping });
-    let tasks = Tasks::start(registry, WAIT_FOR_SWEEP).await;
+    let app =
+        Arc::new(App { registry: registry.clone(), auth: auth.clone(), http, requests, stopping });
+    let audit = AuditSettings {
+        file: config.audit.file.clone(),
+        log: config.audit.log,
+        keep: Duration::from_secs(config.audit.keep_days * 24 * 3600),
+    };
+    let tasks = Tasks::start(registry, auth, audit, WAIT_FOR_SWEEP).await;
     directory.announce(&url)?;
     writeln!(std::io::stdout().lock(), "listening on {url}")?;
     tracing::info!(%address, milliseconds = watch.elapsed().as_millis(), "ready on {url}");

@@ -1,5 +1,7 @@
 //! What is remembered of every mutation: who, with what, from where.
 
+use super::Event;
+
 /// Where a change came from, as far as the client told (its `User-Agent`; pipes add their build).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
@@ -26,9 +28,17 @@ pub struct Change {
     pub request_id: String,
     /// Where it came from.
     pub origin: Origin,
+    /// What the audit log says it is, where the store cannot tell by itself (documents).
+    pub event: Option<Event>,
 }
 
 impl Change {
+    /// The same author doing this.
+    #[must_use]
+    pub fn doing(&self, event: Event) -> Self {
+        Self { event: Some(event), ..self.clone() }
+    }
+
     /// A change the server makes by itself (start-up, collection).
     #[must_use]
     pub fn by_server(task: &str) -> Self {
@@ -37,6 +47,7 @@ impl Change {
             credential: None,
             request_id: task.to_owned(),
             origin: Origin::default(),
+            event: None,
         }
     }
 }

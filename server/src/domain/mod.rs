@@ -8,6 +8,7 @@
 pub mod caller;
 pub mod change;
 pub mod digest;
+pub mod event;
 pub mod identity;
 pub mod ids;
 pub mod manifest;
@@ -19,9 +20,10 @@ pub mod role;
 pub mod settings;
 pub mod time;
 
-pub use caller::{Caller, Grant, PackageGrant, Principal};
+pub use caller::{Caller, Grant, InvalidScopes, PackageGrant, Principal, TokenScopes};
 pub use change::{Change, Origin};
 pub use digest::{Algorithm, Digest};
+pub use event::Event;
 pub use identity::{Binding, ClaimNames, Conditions, Identity, TagPermit, TagRule};
 pub use ids::{ObjectKey, PackageId, RepositoryId, UploadId, WorkspaceId};
 pub use manifest::ManifestView;

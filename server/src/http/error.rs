@@ -136,6 +136,7 @@ fn row(error: &RegistryError) -> Problem {
         E::NotFound(_) => (StatusCode::NOT_FOUND, Code::NameUnknown, "not-found"),
         E::RepositoryGone => (StatusCode::CONFLICT, Code::Denied, "repository-gone"),
         E::TagRules(_) => (StatusCode::FORBIDDEN, Code::Denied, "tag-rules"),
+        E::TokenScope(_) => (StatusCode::FORBIDDEN, Code::Denied, "token-scope"),
         E::Unauthenticated => (StatusCode::UNAUTHORIZED, Code::Unauthorized, "unauthenticated"),
         E::Unavailable(_) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Unknown, "failed"),
         E::UploadBusy => (StatusCode::CONFLICT, Code::BlobUploadInvalid, "upload-busy"),
@@ -180,7 +181,9 @@ fn credential(error: &AuthError) -> Problem {
         |kind| Problem::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, kind, message.clone());
     match error {
         AuthError::Expired => unauthorized("token-expired").challenged(Challenge::Invalid),
-        AuthError::Invalid => unauthorized("credential-invalid").challenged(Challenge::Invalid),
+        AuthError::Invalid | AuthError::Refused(_) => {
+            unauthorized("credential-invalid").challenged(Challenge::Invalid)
+        }
         AuthError::Oidc(refusal) => match refusal.retry_after() {
             Some(seconds) => {
                 let status = StatusCode::SERVICE_UNAVAILABLE;

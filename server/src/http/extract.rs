@@ -8,7 +8,7 @@ use super::serve::Peer;
 use crate::app::App;
 use crate::auth::{AuthError, Authenticator};
 use crate::blobs::ByteStream;
-use crate::domain::{Caller, Change, Origin};
+use crate::domain::{Caller, Change, Origin, UploadId};
 use crate::registry::{RegistryError, access};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, FromRequestParts};
@@ -74,11 +74,32 @@ impl Requester {
         let context = context.unwrap_or_else(|| Arc::new(RequestContext::of(&parts.headers, None)));
         let authorization = authorization(&parts.headers)?;
         let caller = auth.caller_from(authorization, source(&parts.extensions)).await?;
+        Ok(Self::of(caller, context, parts))
+    }
+
+    /// The same for a request about an upload, with the pass of it.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub async fn identify_uploader(
+        auth: &Authenticator,
+        parts: &Parts,
+        upload: UploadId,
+        pass: &str,
+    ) -> Result<Self, AuthError> {
+        let context = parts.extensions.get::<Arc<RequestContext>>().cloned();
+        let context = context.unwrap_or_else(|| Arc::new(RequestContext::of(&parts.headers, None)));
+        let authorization = authorization(&parts.headers)?;
+        let caller = auth.uploader(authorization, upload, pass).await?;
+        Ok(Self::of(caller, context, parts))
+    }
+
+    fn of(caller: Caller, context: Arc<RequestContext>, parts: &Parts) -> Self {
         // It is set once per request; a second extractor finds the same.
         let _: Result<(), String> = context.actor.set(caller.principal.key());
         let agent = parts.headers.get(header::USER_AGENT);
         let origin = Origin::from_user_agent(agent.and_then(|value| value.to_str().ok()));
-        Ok(Self { caller, context, origin })
+        Self { caller, context, origin }
     }
 
     /// The author of a mutation that this request asks for.

@@ -1,12 +1,11 @@
 //! `/`: what this is and how to use it. One page, no script.
 
 use super::challenge;
+use super::table::Table;
 use crate::app::App;
-use axum::Router;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use base64::Engine as _;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::Digest as _;
@@ -15,8 +14,8 @@ use std::sync::Arc;
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:42rem;margin:3rem auto;padding:0 1rem;color:#1b1f24;background:#fff}code{font-family:ui-monospace,monospace}pre{padding:.75rem 1rem;background:#f2f4f6;overflow-x:auto}@media(prefers-color-scheme:dark){body{color:#e6e8ea;background:#15181b}pre{background:#22272c}a{color:#8ab4f8}}";
 
 /// The home page.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new().route("/", get(home))
+pub(super) fn routes() -> Table {
+    Table::default().get("/", home)
 }
 
 async fn home(State(app): State<Arc<App>>) -> Response {

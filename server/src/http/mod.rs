@@ -34,6 +34,7 @@ pub mod pace;
 mod permits;
 pub mod serve;
 mod source;
+pub mod table;
 pub mod tls;
 pub mod token;
 
@@ -42,6 +43,8 @@ use axum::Router;
 use error::ApiError;
 use pace::Pace;
 use std::sync::Arc;
+pub use table::Route;
+use table::Table;
 use tower_http::catch_panic::CatchPanicLayer;
 
 /// How the router treats requests.
@@ -58,11 +61,8 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// The same with other limits.
 pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
-    let routes = Router::new()
-        .merge(ops::routes())
-        .merge(home::routes())
-        .merge(token::routes())
-        .merge(api::routes())
+    let routes = table()
+        .into_router()
         .fallback(nothing)
         .method_not_allowed_fallback(not_like_that)
         .with_state(Arc::clone(&app))
@@ -75,6 +75,22 @@ pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
         .layer(CatchPanicLayer::custom(boundary::panicked))
         .layer(axum::middleware::from_fn_with_state(app, boundary::boundary))
         .layer(axum::middleware::from_fn(occupancy::hold))
+}
+
+/// All routes but those of the distribution API, which parses its paths itself.
+fn table() -> Table {
+    ops::routes().merge(home::routes()).merge(token::routes()).merge(api::routes())
+}
+
+/// Every route there is, in the order of path and method.
+#[must_use]
+pub fn routes() -> Vec<Route> {
+    let mut routes = table().into_routes();
+    for (methods, path) in oci::endpoint::TEMPLATES {
+        routes.extend(methods.split(", ").map(|method| Route::new(method, path)));
+    }
+    routes.sort_by(|one, other| (&one.path, &one.method).cmp(&(&other.path, &other.method)));
+    routes
 }
 
 async fn nothing() -> ApiError {

@@ -3,21 +3,18 @@
 use super::error::ApiError;
 use super::extract::Requester;
 use super::metrics;
+use super::table::Table;
 use crate::app::App;
+use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
 use serde_json::json;
 use std::sync::Arc;
 
 /// `/healthz`, `/readyz` and `/metrics`.
-pub(super) fn routes() -> Router<Arc<App>> {
-    Router::new()
-        .route("/healthz", get(health))
-        .route("/readyz", get(readiness))
-        .route("/metrics", get(numbers))
+pub(super) fn routes() -> Table {
+    Table::default().get("/healthz", health).get("/readyz", readiness).get("/metrics", numbers)
 }
 
 /// The process lives. A storage fault is no reason to restart it: the store heals itself or not.

@@ -6,14 +6,14 @@
 
 use super::error::{Code, OciError};
 use super::extract::{authorization, source};
+use super::table::Table;
 use crate::app::App;
 use crate::auth::{AuthError, Issued, Login, Secret, scope};
 use axum::extract::rejection::FormRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest as _, Query, Request, State};
+use axum::extract::{FromRequest as _, Query, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Form, Json, Router};
+use axum::{Form, Json};
 use serde_json::json;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,9 +31,8 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const MOST_PARAMETERS: usize = 200;
 
 /// The endpoint.
-pub fn routes() -> Router<Arc<App>> {
-    let methods = get(by_query).post(by_form);
-    Router::new().route("/token", methods.layer(DefaultBodyLimit::max(LONGEST_FORM)))
+pub(super) fn routes() -> Table {
+    Table::default().get("/token", by_query).post("/token", by_form).longest_body(LONGEST_FORM)
 }
 
 /// The parameters of a query or form, in their order; `scope` may repeat.
@@ -162,7 +161,7 @@ fn refused(error: AuthError) -> OciError {
         AuthError::Oidc(refusal) if refusal.retry_after().is_some() => {
             AuthError::Oidc(refusal).into()
         }
-        AuthError::Expired | AuthError::Invalid | AuthError::Oidc(_) => {
+        AuthError::Expired | AuthError::Invalid | AuthError::Oidc(_) | AuthError::Refused(_) => {
             let (status, code) = (StatusCode::UNAUTHORIZED, Code::Unauthorized);
             OciError::new(status, code, "credential-invalid", error.to_string())
                 .with(header::WWW_AUTHENTICATE, "Basic realm=\"Standpipe\"")

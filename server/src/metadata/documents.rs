@@ -4,7 +4,7 @@
 //! over, is an error, never a guess, so an older server does not misread what a newer one wrote.
 
 use super::{MetadataError, Result};
-use crate::domain::{ProjectKey, RepositoryId, Role, Timestamp, Username, WorkspaceId};
+use crate::domain::{ProjectKey, RepositoryId, Role, Slug, Timestamp, Username, WorkspaceId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,14 +38,25 @@ pub trait Body: Serialize + DeserializeOwned {
 }
 
 /// A person.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct User {
-    /// Argon2id in PHC form.
+    /// Argon2id in PHC form; empty if the person has set no password yet, or it was reset.
     pub password_hash: String,
     /// Whether the person administers the whole instance.
     pub instance_admin: bool,
     /// Whether the account is switched off.
     pub disabled: bool,
+    /// The one-time secret with which a password can be set, if there is one.
+    pub invitation: Option<Invitation>,
+}
+
+/// A one-time secret with which a person sets a password. The secret is not in it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Invitation {
+    /// SHA-256 of the secret.
+    pub secret_hash: [u8; 32],
+    /// When it ends, in milliseconds since the Unix epoch.
+    pub expires: u64,
 }
 
 impl Body for User {
@@ -67,6 +78,15 @@ pub enum TokenSubject {
         /// The repository's id.
         repository: u64,
     },
+    /// A robot.
+    Robot {
+        /// The workspace's id.
+        workspace: u64,
+        /// Its name there.
+        name: String,
+        /// Its number: a robot of the same name that is made later is another one.
+        robot: u64,
+    },
 }
 
 /// A machine-made token. The secret is not in it.
@@ -82,6 +102,8 @@ pub struct Token {
     pub created: u64,
     /// When it ends, likewise; `None` for never.
     pub expires: Option<u64>,
+    /// The names of what it was made for.
+    pub scopes: Vec<String>,
 }
 
 impl Body for Token {
@@ -122,6 +144,26 @@ impl Permission {
 
 impl Body for Permission {
     const NAME: &'static str = "permission";
+}
+
+/// A machine account of a workspace. Its roles are part of it, so that it is created, changed and
+/// deleted as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Robot {
+    /// Random; its tokens name it.
+    pub number: u64,
+    /// What it is for, in words.
+    pub description: String,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created: u64,
+    /// Repositories' ids, ascending, and its role on each.
+    pub roles: Vec<(u64, Permission)>,
+}
+
+impl Body for Robot {
+    const NAME: &'static str = "robot";
 }
 
 /// What builds of another system may do; the id is the key.
@@ -202,6 +244,12 @@ pub fn workspace_permission_key(workspace: WorkspaceId, user: &Username) -> Stri
 #[must_use]
 pub fn workspace_prefix(workspace: WorkspaceId) -> String {
     format!("{:020}/", workspace.0)
+}
+
+/// Key of a robot.
+#[must_use]
+pub fn robot_key(workspace: WorkspaceId, name: &Slug) -> String {
+    format!("{:020}/{name}", workspace.0)
 }
 
 /// Key of a project.

@@ -7,6 +7,7 @@
 //! This folder must not know HTTP, who may do what, or where blobs are kept. It stores object keys
 //! without understanding them.
 
+pub mod audit;
 pub mod collection;
 pub mod documents;
 pub mod error;
@@ -20,6 +21,7 @@ use crate::domain::{
     Timestamp, UploadId, WorkspaceId, WorkspaceSettings,
 };
 use async_trait::async_trait;
+pub use audit::{AuditEvent, AuditFilter, AuditPage, AuditPlace, InvalidPlace, LoginSummary};
 pub use collection::*;
 pub use error::{Conflict, MetadataError, Result};
 pub use records::*;
@@ -36,6 +38,7 @@ use std::time::Duration;
 /// - **Durable.** A mutation that returned `Ok` survives a crash of the process and of the machine.
 /// - **Visible.** After a mutation returned, every later read sees it.
 /// - **Stamped.** The store adds the time to each [`Change`]; times never run backwards.
+/// - **Told.** Each change of something that people see writes an audit event in its transaction.
 /// - **Kept.** Each tag movement, deletion and manifest records its `Change`. What loses its last
 ///   reference gets a due entry in the same transaction; what is confirmed to a client gets a lease.
 /// - **Counted.** Byte totals change in the transaction that changes them.
@@ -358,7 +361,12 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
 
     /// Ends the keeping of things before their time, a bounded number at once; leases still run.
     /// Returns the events concerned, and whether to call again.
-    async fn give_up(&self, package: PackageId, what: &GiveUp) -> Result<(Vec<Cause>, bool)>;
+    async fn give_up(
+        &self,
+        change: &Change,
+        package: PackageId,
+        what: &GiveUp,
+    ) -> Result<(Vec<Cause>, bool)>;
 
     /// What of a package is looked at again and when, by kind and digest.
     async fn pending(&self, package: PackageId, limit: usize) -> Result<Vec<DueEntry>>;
@@ -378,6 +386,34 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
         before: Option<&ReceiptCursor>,
         limit: usize,
     ) -> Result<Vec<(ReceiptCursor, Receipt)>>;
+
+    // The audit log. Every mutation above that takes a `Change` writes its event in its transaction;
+    // uploads and mounts do not, since what they bring is seen only when a manifest names it.
+
+    /// Writes summaries of logins as events, and when tokens were last used.
+    async fn record_logins(
+        &self,
+        logins: Vec<LoginSummary>,
+        uses: Vec<(String, Timestamp)>,
+    ) -> Result<()>;
+
+    /// When a token was last used, as far as it was recorded.
+    async fn token_use(&self, id: &str) -> Result<Option<Timestamp>>;
+
+    /// A page of the audit log, newest first, before a place if given.
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        before: Option<AuditPlace>,
+        limit: usize,
+    ) -> Result<AuditPage>;
+
+    /// Audit events after a place, oldest first.
+    async fn audit_after(&self, after: Option<AuditPlace>, limit: usize)
+    -> Result<Vec<AuditEvent>>;
+
+    /// Forgets the oldest audit events from before a moment, at most `limit`; returns how many.
+    async fn forget_audit(&self, before: Timestamp, limit: usize) -> Result<usize>;
 
     // Verification and backup.
 

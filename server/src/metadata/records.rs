@@ -42,6 +42,8 @@ pub enum DocumentKind {
     Permission,
     /// A project: `<workspace id>/<key>`.
     Project,
+    /// A machine account: `<workspace id>/<name>`.
+    Robot,
     /// Something of the whole instance, such as the token signing key.
     Setting,
     /// A machine or personal token: its id.

@@ -9,11 +9,13 @@
 //! | no credential, and not public | 401 with a challenge |
 //! | role below `read` | 404, as if it did not exist |
 //! | role too small | 403 |
-//! | role enough, token narrower | 401 `insufficient_scope` |
+//! | role enough, registry token narrower | 401 `insufficient_scope`: the client fetches another |
+//! | role enough, machine token made for less | 403: fetching another would not help |
 //!
 //! Verbs take the proofs made here ([`Readable`], [`Writable`], …), which cannot be built elsewhere.
 
 mod oidc;
+mod robots;
 
 pub use oidc::{Bindable, Standing};
 
@@ -100,13 +102,17 @@ impl InstanceAdmin {
 pub fn change(caller: &Caller, request_id: &str, origin: Origin) -> Change {
     let origin = match &caller.principal {
         Principal::Oidc(build) => build.origin(origin),
-        Principal::Anonymous | Principal::Pipeline { .. } | Principal::User(_) => origin,
+        Principal::Anonymous
+        | Principal::Pipeline { .. }
+        | Principal::Robot { .. }
+        | Principal::User(_) => origin,
     };
     Change {
         actor: caller.principal.key(),
         credential: caller.credential.clone(),
         request_id: request_id.to_owned(),
         origin,
+        event: None,
     }
 }
 
@@ -194,8 +200,11 @@ impl Registry {
     /// registry token must have been issued for it. What is on the list is another question.
     ///
     /// # Errors
-    /// [`RegistryError::Unauthenticated`].
+    /// [`RegistryError::Unauthenticated`]; [`RegistryError::TokenScope`].
     pub(super) fn may_list(&self, caller: &Caller) -> Result<()> {
+        if let Some(missing) = caller.scopes.missing_for(Action::Pull) {
+            return Err(RegistryError::TokenScope(missing));
+        }
         let listed = match &caller.grants {
             Some(grants) => grants.contains(&Grant::Catalog),
             None => !caller.is_anonymous(),
@@ -233,7 +242,10 @@ impl Registry {
             });
         }
         let name = Name { workspace: found.slug, package: package.name.clone() };
-        match self.allowed(caller, &name, action).await {
+        // Over the API it is the API's scope that counts, whatever is done.
+        not_narrowed(caller)?;
+        let resolution = self.metadata.resolve(&name).await?;
+        match self.decide_role(caller, &name, action, resolution).await {
             Ok((package, _)) => {
                 let tags = self.tag_permit(caller, package.repository).await?;
                 Ok(Administered { subject: package, tags })
@@ -316,6 +328,14 @@ impl Registry {
         }
     }
 
+    /// Whether the caller may use the API beside `/v2/` at all.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn api_caller(&self, caller: &Caller) -> Result<()> {
+        not_narrowed(caller)
+    }
+
     async fn allowed(
         &self,
         caller: &Caller,
@@ -327,6 +347,19 @@ impl Registry {
     }
 
     async fn decide(
+        &self,
+        caller: &Caller,
+        name: &Name,
+        action: Action,
+        resolution: Resolution,
+    ) -> Result<(Package, Role)> {
+        let decided = self.decide_role(caller, name, action, resolution).await?;
+        narrowed(caller, name, action)?;
+        Ok(decided)
+    }
+
+    /// Whether the role suffices, whatever the token was narrowed to.
+    async fn decide_role(
         &self,
         caller: &Caller,
         name: &Name,
@@ -345,7 +378,6 @@ impl Registry {
         if role < action.required_role() {
             return Err(refusal(caller, action));
         }
-        narrowed(caller, name, action)?;
         Ok((package, role))
     }
 
@@ -360,6 +392,9 @@ impl Registry {
             Principal::Oidc(build) => self.build_role(build, repository).await?,
             Principal::Pipeline { repository: id, .. } => {
                 (*id == repository.id).then_some(Role::Write)
+            }
+            Principal::Robot { workspace, name } => {
+                self.robot_role(*workspace, name, repository).await?
             }
             Principal::User(user) => {
                 if self.is_workspace_admin(caller, repository.workspace).await? {
@@ -402,6 +437,10 @@ impl Registry {
     async fn is_member(&self, caller: &Caller, workspace: WorkspaceId) -> Result<bool> {
         if let Principal::Pipeline { workspace: own, .. } = &caller.principal {
             return Ok(*own == workspace);
+        }
+        if let Principal::Robot { workspace: own, name } = &caller.principal {
+            let robot = self.robot(*own, name).await?;
+            return Ok(*own == workspace && robot.is_some_and(|robot| !robot.disabled));
         }
         if let Principal::Oidc(build) = &caller.principal {
             return self.build_is_member(build, workspace).await;
@@ -496,6 +535,9 @@ const fn refusal(caller: &Caller, action: Action) -> RegistryError {
 
 /// Whether the token covers the action on this name.
 fn narrowed(caller: &Caller, name: &Name, action: Action) -> Result<()> {
+    if let Some(missing) = caller.scopes.missing_for(action) {
+        return Err(RegistryError::TokenScope(missing));
+    }
     let Some(grants) = &caller.grants else { return Ok(()) };
     let packages = grants.iter().filter_map(|grant| match grant {
         Grant::Package(grant) => Some(grant),
@@ -513,10 +555,14 @@ fn narrowed(caller: &Caller, name: &Name, action: Action) -> Result<()> {
     Err(RegistryError::InsufficientScope { name: name.clone(), action })
 }
 
-/// Registry tokens are for `/v2/` only; everything else takes the credential itself.
+/// Registry tokens are for `/v2/` only; everything else takes the credential itself, and a machine
+/// token that was made for it.
 fn not_narrowed(caller: &Caller) -> Result<()> {
     if caller.is_anonymous() || caller.grants.is_some() {
         return Err(RegistryError::Unauthenticated);
+    }
+    if !caller.scopes.api() {
+        return Err(RegistryError::TokenScope("api"));
     }
     Ok(())
 }

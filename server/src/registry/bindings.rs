@@ -9,7 +9,7 @@ use super::access::Bindable;
 use super::{Registry, RegistryError, Result};
 use crate::domain::pattern::{InvalidPattern, bare, is_claim_name};
 use crate::domain::{
-    Binding, Change, Conditions, Identity, Pattern, RepositoryId, Role, TagRule, Timestamp,
+    Binding, Change, Conditions, Event, Identity, Pattern, RepositoryId, Role, TagRule, Timestamp,
     WorkspaceId,
 };
 use crate::metadata::documents::{Body as _, OidcBinding, OidcConditions, OidcTagRule, Permission};
@@ -88,6 +88,11 @@ impl Registry {
             tag_rules: new.tag_rules,
         };
         let (kind, body) = (DocumentKind::OidcBinding, store(&binding).encode());
+        let event = event(access, "binding.create", &binding.id)
+            .with("role", binding.role.as_str())
+            .with("issuer", &binding.issuer)
+            .with("source_repository", &binding.source);
+        let change = &change.doing(event);
         self.metadata.put_document(change, kind, &binding.id, None, body).await?;
         let stored = self.metadata.document(kind, &binding.id).await?;
         let created = stored.map_or_else(|| self.clock.now(), |stored| stored.changed.at);
@@ -130,6 +135,7 @@ impl Registry {
         if view(found)?.binding.repository != access.repository.id {
             return Err(missing());
         }
+        let change = &change.doing(event(access, "binding.end", id));
         let delete = || self.metadata.delete_document(change, kind, id, version);
         match self.deleting(delete).await {
             Err(MetadataError::NotFound) => Err(missing()),
@@ -154,6 +160,12 @@ impl Registry {
         let found = self.metadata.documents(DocumentKind::OidcBinding, prefix, page).await?;
         found.into_iter().map(|document| Ok(view(document)?.binding)).collect()
     }
+}
+
+/// Something done to a binding of a repository.
+fn event(access: &Bindable, action: &'static str, id: &str) -> Event {
+    let repository = &access.repository;
+    Event::workspace(repository.workspace, action, &repository.fields.slug).with("binding", id)
 }
 
 /// A hash of both texts, each with its length, so that nothing can be moved from one to the other.

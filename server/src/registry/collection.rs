@@ -10,7 +10,7 @@ use super::{Registry, Result};
 use crate::blobs::BlobError;
 use crate::blobs::space::Room;
 use crate::clock::Stopwatch;
-use crate::domain::{Digest, ObjectKey, PackageId, Timestamp, UploadId};
+use crate::domain::{Change, Digest, ObjectKey, PackageId, Timestamp, UploadId};
 use crate::metadata::{
     Backlog, Cause, Collected, DueEntry, Freed, GiveUp, Held, Holders, IdleUpload, MetadataError,
     Package, Page, Preview, Receipt, ReceiptCursor, Selection, Workspace,
@@ -331,20 +331,23 @@ impl Registry {
     pub async fn reclaim(
         &self,
         access: &Administered<Package>,
+        change: &Change,
         what: &GiveUp,
     ) -> Result<Reclaimed> {
-        self.reclaim_package(access.subject.id, what).await
+        self.reclaim_package(change, access.subject.id, what).await
     }
 
     pub(super) async fn reclaim_package(
         &self,
+        change: &Change,
         package: PackageId,
         what: &GiveUp,
     ) -> Result<Reclaimed> {
         let _alone = self.collector.running.lock().await;
         let mut events = HashSet::new();
         loop {
-            let (causes, more) = self.deleting(|| self.metadata.give_up(package, what)).await?;
+            let (causes, more) =
+                self.deleting(|| self.metadata.give_up(change, package, what)).await?;
             events.extend(causes.iter().map(|cause| (cause.sequence, cause.why)));
             if !more {
                 break;

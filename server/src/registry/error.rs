@@ -116,6 +116,9 @@ pub enum RegistryError {
         /// Why a push did not create it.
         why: NotCreated,
     },
+    /// The machine token was made for less than this needs.
+    #[error("the token was made without the scope {0}; use one that has it")]
+    TokenScope(&'static str),
     /// The rules of an OIDC binding do not let this build do it; in words.
     #[error("{0}")]
     TagRules(String),

@@ -5,6 +5,7 @@
 //! folder must not know HTTP or how callers prove who they are.
 
 pub mod access;
+pub mod audit;
 pub mod backup;
 pub mod bindings;
 pub mod blobs;
@@ -18,6 +19,7 @@ pub mod packages;
 pub mod projects;
 pub mod pulls;
 pub mod repositories;
+pub mod robots;
 pub mod startup;
 mod statistics;
 pub mod tags;

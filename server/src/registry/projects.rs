@@ -2,7 +2,7 @@
 
 use super::access::Administered;
 use super::{Registry, RegistryError, Result};
-use crate::domain::{Change, ProjectKey};
+use crate::domain::{Change, Event, ProjectKey};
 use crate::metadata::documents::{self, Body as _};
 use crate::metadata::{Conflict, DocumentKind, MetadataError, Page, Workspace};
 
@@ -30,6 +30,8 @@ impl Registry {
         self.require_room_for_changes()?;
         let id = documents::project_key(access.subject.id, key);
         let body = documents::Project { name: name.clone() }.encode();
+        let event = Event::workspace(access.subject.id, "project.create", key);
+        let change = &change.doing(event);
         match self.metadata.put_document(change, DocumentKind::Project, &id, None, body).await {
             Ok(_) => Ok(Project { key: key.to_string(), name }),
             Err(MetadataError::Conflict(Conflict::Version)) => {

@@ -2,7 +2,7 @@
 
 use super::access::Administered;
 use super::{Registry, RegistryError, Result};
-use crate::domain::{Caller, Change, Role, Slug, Username, WorkspaceId};
+use crate::domain::{Caller, Change, Event, Role, Slug, Username, WorkspaceId};
 use crate::metadata::documents::{self, Body as _};
 use crate::metadata::{
     Conflict, DocumentKind, MetadataError, Page, Repository, RepositoryFields, Workspace,
@@ -112,6 +112,11 @@ impl Registry {
         role: Option<Role>,
     ) -> Result<()> {
         let key = documents::permission_key(access.subject.id, user);
+        let repository = &access.subject;
+        let action = if role.is_some() { "role.set" } else { "role.remove" };
+        let event = Event::workspace(repository.workspace, action, &repository.fields.slug);
+        let event = event.with("user", user).with("role", role.map_or("none", Role::as_str));
+        let change = &change.doing(event);
         self.set_permission(change, DocumentKind::Permission, &key, user, role).await
     }
 

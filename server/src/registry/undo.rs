@@ -120,7 +120,7 @@ impl Registry {
     ///
     /// # Errors
     /// Those of the storage.
-    pub async fn reclaim_deleted(&self, access: &Restorable) -> Result<Reclaimed> {
-        self.reclaim_package(access.package.package.id, &GiveUp::All).await
+    pub async fn reclaim_deleted(&self, access: &Restorable, change: &Change) -> Result<Reclaimed> {
+        self.reclaim_package(change, access.package.package.id, &GiveUp::All).await
     }
 }

@@ -3,7 +3,7 @@
 use super::access::{Administered, InstanceAdmin};
 use super::{Registry, RegistryError, Result};
 use crate::domain::settings::SHORTEST_LEASE;
-use crate::domain::{Caller, Change, Role, Username, WorkspaceSettings};
+use crate::domain::{Caller, Change, Event, Role, Slug, Username, WorkspaceId, WorkspaceSettings};
 use crate::metadata::documents::{self, Body as _};
 use crate::metadata::{
     Conflict, DocumentKind, MetadataError, NewWorkspace, Page, Workspace, WorkspaceUsage,
@@ -90,6 +90,14 @@ impl Registry {
         Ok(self.metadata.workspace_usage(workspace.id).await?)
     }
 
+    /// The slug of a workspace, for views of what was done in it.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn workspace_slug(&self, id: WorkspaceId) -> Result<Option<Slug>> {
+        Ok(self.metadata.workspace_by_id(id).await?.map(|workspace| workspace.slug))
+    }
+
     /// Makes a user an administrator of the workspace, or no longer (`None`).
     ///
     /// # Errors
@@ -103,6 +111,8 @@ impl Registry {
     ) -> Result<()> {
         let key = documents::workspace_permission_key(access.subject.id, user);
         let role = admin.then_some(Role::Admin);
+        let action = if admin { "admin.add" } else { "admin.remove" };
+        let change = &change.doing(Event::workspace(access.subject.id, action, user));
         self.set_permission(change, DocumentKind::WorkspacePermission, &key, user, role).await
     }
 

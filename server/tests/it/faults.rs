@@ -94,7 +94,7 @@ fn open(files: &SimulatedDisk, disk: &Disk) -> World {
 }
 
 fn admin() -> Caller {
-    Caller { principal: Principal::User("admin".parse().unwrap()), credential: None, grants: None }
+    Caller::of(Principal::User("admin".parse().unwrap()))
 }
 
 fn change() -> Change {
@@ -108,8 +108,7 @@ fn name() -> Name {
 /// Workspace, repository, package and an administrator.
 async fn prepare(world: &World) {
     let metadata = &world.metadata;
-    let user =
-        documents::User { password_hash: String::new(), instance_admin: true, disabled: false };
+    let user = documents::User { instance_admin: true, ..documents::User::default() };
     let (kind, change) = (DocumentKind::User, change());
     metadata.put_document(&change, kind, "admin", None, user.encode()).await.unwrap();
     let new = NewWorkspace {

@@ -76,7 +76,7 @@ impl Default for Settings {
 
 fn user(name: &str) -> Caller {
     let principal = Principal::User(name.parse().expect("a name of the grammar"));
-    Caller { principal, credential: None, grants: None }
+    Caller::of(principal)
 }
 
 fn change() -> Change {
@@ -134,11 +134,7 @@ impl World {
     async fn populate(&self, create_on_push: CreateOnPush) {
         for name in ["admin", "ann", "bob", "eve"] {
             // Nobody logs in by password here; hashing one would take longer than a test.
-            let user = User {
-                password_hash: String::new(),
-                instance_admin: name == "admin",
-                disabled: false,
-            };
+            let user = User { instance_admin: name == "admin", ..User::default() };
             let metadata = self.app.registry.metadata();
             let body = user.encode();
             metadata
@@ -224,7 +220,7 @@ impl World {
 
     /// A client with a personal token.
     pub(crate) async fn client(&self, name: &str) -> Client {
-        let new = NewToken { name: "test".to_owned(), lifetime: None };
+        let new = NewToken { name: "test".to_owned(), lifetime: None, scopes: None };
         let made = self.app.auth.create_personal_token(&user(name), &change(), new).await;
         let (_, token) = made.expect("a token");
         self.holder(&format!("Bearer {}", token.expose()))
@@ -233,7 +229,7 @@ impl World {
     /// A client with the pipeline token of a repository.
     pub(crate) async fn pipeline(&self, workspace: &str, repository: &str) -> Client {
         let access = self.administered(workspace, repository, Action::Manage).await;
-        let new = NewToken { name: "ci".to_owned(), lifetime: None };
+        let new = NewToken { name: "ci".to_owned(), lifetime: None, scopes: None };
         let made = self.app.auth.create_pipeline_token(&access, &change(), new).await;
         self.holder(&format!("Bearer {}", made.expect("a token").1.expose()))
     }

@@ -15,7 +15,7 @@ const MAP: [(&str, &[&str]); 16] = [
     ("registry", &["blobs", "clock", "data_dir", "domain", "metadata"]),
     ("auth", &["clock", "domain", "metadata", "registry"]),
     ("app", &["auth", "domain", "registry", "tasks"]),
-    ("tasks", &["auth", "clock", "domain", "registry"]),
+    ("tasks", &["auth", "clock", "domain", "metadata", "registry"]),
     ("http", &["app", "auth", "blobs", "clock", "domain", "metadata", "registry", "tasks"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
@@ -59,6 +59,7 @@ const WORDS: [(&str, &[&str]); 7] = [
             "data_dir.rs",
             "metadata/redb/copy.rs",
             "metadata/redb/open.rs",
+            "tasks/audit.rs",
         ],
     ),
 ];

@@ -3,6 +3,7 @@
 
 mod admin;
 mod api;
+mod audit;
 mod backup;
 mod broken_disk;
 mod broken_off;
@@ -16,10 +17,12 @@ mod formats;
 mod harness;
 mod layering;
 mod machine;
+mod matrix;
 mod oci;
 mod oidc;
 mod ops;
 mod panics;
+mod people;
 mod rows;
 mod serve;
 mod slow_clients;

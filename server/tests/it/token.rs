@@ -6,13 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use standpipe_server::auth::{NewAccount, Secret};
 use standpipe_server::domain::{Caller, Change, Principal};
+use std::time::Duration;
 
 const PASSWORD: &str = "correct horse";
 
 /// Somebody with a password, who reads `acme/shop`.
 async fn with_password(world: &World) -> Client {
     let principal = Principal::User("admin".parse().expect("a name"));
-    let admin = Caller { principal, credential: None, grants: None };
+    let admin = Caller::of(principal);
     let proof = world.app.registry.instance_admin(&admin).await.expect("the administrator");
     let username = "dora".parse().expect("a name");
     let password = Secret::new(PASSWORD.to_owned());
@@ -121,11 +122,12 @@ async fn the_anonymous_may_pull_what_is_public_and_nothing_else() {
 async fn a_pipeline_token_is_a_password_for_any_user_name() {
     let world = World::new().await;
     let principal = Principal::User("admin".parse().expect("a name"));
-    let admin = Caller { principal, credential: None, grants: None };
+    let admin = Caller::of(principal);
     let (acme, shop) = ("acme".parse().expect("a slug"), "shop".parse().expect("a slug"));
     let manage = standpipe_server::domain::Action::Manage;
     let access = world.app.registry.repository_for(&admin, &acme, &shop, manage).await;
-    let new = standpipe_server::auth::NewToken { name: "ci".to_owned(), lifetime: None };
+    let new =
+        standpipe_server::auth::NewToken { name: "ci".to_owned(), lifetime: None, scopes: None };
     let change = Change::by_server("test");
     let access = access.expect("access");
     let (view, token) =
@@ -154,4 +156,155 @@ async fn a_registry_token_fetches_no_other_and_two_credentials_are_none() {
     let twice = [("authorization", "Basic YTpi")];
     let refused = ann.send(Method::GET, path, &twice, axum::body::Body::empty()).await;
     let _ = refused.refused(401, "UNAUTHORIZED");
+}
+
+fn challenge(answer: &Answer) -> &str {
+    answer.header("www-authenticate")
+}
+
+#[tokio::test]
+async fn a_push_outlives_its_token_on_its_own_uploads_and_the_manifest_is_asked_anew() {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    let scopes = ["repository:acme/shop:pull,push", "repository:acme/shop-web:pull,push"];
+    let token = world.narrowed(&ann, &scopes).await;
+    let upload = token.start_upload("acme/shop").await;
+    assert!(upload.contains("?_state="), "{upload}");
+    let another = token.start_upload("acme/shop").await;
+    world.clock.advance(Duration::from_secs(400));
+    let sent = token.send(Method::PATCH, &upload, &[], "0123").await.expect(202);
+    assert_eq!(sent.header("location"), upload, "the pass goes on with the upload");
+    let _ = token.get(&upload).await.expect(204);
+    // Without the pass, with another upload's, and on the same upload for another package: no.
+    let pass = |location: &str| location.split_once('?').expect("a query").1.to_owned();
+    let bare = upload.split('?').next().expect("a path").to_owned();
+    let foreign = format!("{bare}?{}", pass(&another));
+    for path in [bare, foreign, upload.replace("_state=", "_state=0")] {
+        let refused =
+            token.send(Method::PATCH, &path, &[], "45").await.refused(401, "UNAUTHORIZED");
+        assert!(challenge(&refused).ends_with("error=\"invalid_token\""), "{refused:?}");
+    }
+    let elsewhere = upload.replace("acme/shop", "acme/shop-web");
+    let _ = token.get(&elsewhere).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
+    let close = format!("{upload}&digest={}", crate::harness::digest(b"0123"));
+    let _ = token.send(Method::PUT, &close, &[], "").await.expect(201);
+    // Nothing else is waived: neither new uploads nor the manifest that closes the push.
+    let manifest = crate::harness::image(&[b"0123"], &serde_json::json!({}));
+    let refused = token.put_manifest("acme/shop", "v1", &manifest).await.expect(401);
+    assert!(challenge(&refused).contains("error=\"invalid_token\""), "{refused:?}");
+    let _ = token.post("/v2/acme/shop/blobs/uploads/").await.refused(401, "UNAUTHORIZED");
+    let fresh = world.narrowed(&ann, &scopes).await;
+    let _ = fresh.push_blob("acme/shop", b"{}").await;
+    let _ = fresh.put_manifest("acme/shop", "v1", &manifest).await.expect(201);
+}
+
+#[tokio::test]
+async fn a_pass_waives_the_expiry_and_neither_role_nor_revocation_nor_principal_nor_scope() {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    let scopes = ["repository:acme/shop:pull,push"];
+    let made = ann
+        .send(
+            Method::POST,
+            "/api/v1/tokens",
+            &[("content-type", "application/json")],
+            r#"{"name":"t"}"#,
+        )
+        .await
+        .expect(201)
+        .json();
+    let machine = world.holder(&format!("Bearer {}", made["token"].as_str().expect("a token")));
+    let token = world.narrowed(&machine, &scopes).await;
+    let reader = world.narrowed(&ann, &["repository:acme/shop:pull"]).await;
+    let admin = world.narrowed(&world.client("admin").await, &scopes).await;
+    let upload = token.start_upload("acme/shop").await;
+    world.clock.advance(Duration::from_secs(400));
+    let send = async |client: &Client| client.send(Method::PATCH, &upload, &[], "0").await;
+    let _ = send(&token).await.expect(202);
+    let refused = send(&admin).await.refused(401, "UNAUTHORIZED");
+    assert!(challenge(&refused).ends_with("error=\"invalid_token\""), "{refused:?}");
+    let refused = send(&reader).await.refused(401, "UNAUTHORIZED");
+    assert!(challenge(&refused).ends_with("error=\"insufficient_scope\""), "{refused:?}");
+    let _ = send(&world.anonymous()).await.refused(401, "UNAUTHORIZED");
+    world.grant("acme", "shop", "ann", standpipe_server::domain::Role::Read).await;
+    let _ = send(&token).await.refused(403, "DENIED");
+    world.grant("acme", "shop", "ann", standpipe_server::domain::Role::Write).await;
+    let _ = send(&token).await.expect(202);
+    let path = format!("/api/v1/tokens/{}", made["id"].as_str().expect("an id"));
+    let _ = ann.delete(&path).await.expect(204);
+    let refused = send(&token).await.refused(401, "UNAUTHORIZED");
+    assert!(challenge(&refused).ends_with("error=\"invalid_token\""), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_request_let_in_before_its_token_ended_completes() {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    let token = world.narrowed(&ann, &["repository:acme/shop:pull,push"]).await;
+    let upload = token.start_upload("acme/shop").await;
+    let crate::harness::Halting { body, reached, rest } = crate::harness::halting("01");
+    let close = format!("{upload}&digest={}", crate::harness::digest(b"0123"));
+    let sent = tokio::spawn({
+        let token = token.clone();
+        async move { token.send(Method::PUT, &close, &[], body).await }
+    });
+    reached.await.expect("the request was let in");
+    world.clock.advance(Duration::from_secs(400));
+    rest.send("23").expect("the body is still awaited");
+    let _ = sent.await.expect("an answer").expect(201);
+}
+
+#[tokio::test]
+async fn one_request_may_ask_for_several_scopes_in_one_parameter_or_in_many() {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    let wanted = "repository:acme/shop:pull,push repository:acme/shop-web:pull";
+    for query in [
+        "scope=repository:acme/shop:pull,push&scope=repository:acme/shop-web:pull",
+        "scope=repository:acme/shop:pull,push%20repository:acme/shop-web:pull",
+        "scope=repository:acme/shop:push+repository:acme/shop-web:pull&scope=repository:acme/shop:pull",
+    ] {
+        let answer = ann.get(&format!("/token?service=standpipe&{query}")).await.expect(200).json();
+        assert_eq!(answer["scope"], wanted, "{query}");
+        let token = answer["token"].as_str().expect("a token");
+        let bearer = world.holder(&format!("Bearer {token}"));
+        let _ = bearer.start_upload("acme/shop").await;
+        let _ = bearer.get("/v2/acme/shop-web/tags/list").await.expect(200);
+        let refused = bearer.post("/v2/acme/shop-web/blobs/uploads/").await.expect(401);
+        assert!(challenge(&refused).contains("insufficient_scope"), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn containerd_posts_first_and_comes_back_with_get() {
+    let world = World::new().await;
+    let dora = with_password(&world).await;
+    // Its POST with a token it keeps as refresh token is told that this is not supported, and then
+    // it asks by GET with Basic, as it does for other registries without refresh tokens.
+    let refresh =
+        "client_id=containerd-client&grant_type=refresh_token&refresh_token=x&service=standpipe";
+    let _ = form(&world.anonymous(), refresh).await.refused(400, "UNSUPPORTED");
+    let answer = dora.get("/token?service=standpipe&scope=repository:acme/shop:pull").await;
+    assert_eq!(answer.expect(200).json()["scope"], "repository:acme/shop:pull");
+}
+
+#[tokio::test]
+async fn a_disabled_account_is_out_with_the_next_request_whatever_it_holds() {
+    let world = World::new().await;
+    let (admin, ann) = (world.client("admin").await, world.client("ann").await);
+    let token = world.narrowed(&ann, &["repository:acme/shop:pull,push"]).await;
+    let upload = token.start_upload("acme/shop").await;
+    let set = async |disabled: bool| {
+        let body = serde_json::json!({ "disabled": disabled }).to_string();
+        let kind = [("content-type", "application/json")];
+        let _ = admin.send(Method::PATCH, "/api/v1/users/ann", &kind, body).await.expect(200);
+    };
+    set(true).await;
+    for client in [&ann, &token] {
+        let _ = client.get("/v2/acme/shop/tags/list").await.refused(401, "UNAUTHORIZED");
+    }
+    world.clock.advance(Duration::from_secs(400));
+    let _ = token.send(Method::PATCH, &upload, &[], "0").await.refused(401, "UNAUTHORIZED");
+    set(false).await;
+    let _ = token.send(Method::PATCH, &upload, &[], "0").await.expect(202);
 }

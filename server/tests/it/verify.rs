@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn instance_admin(world: &World) -> InstanceAdmin {
     let principal = Principal::User("admin".parse().expect("a name"));
-    let caller = Caller { principal, credential: None, grants: None };
+    let caller = Caller::of(principal);
     world.app.registry.instance_admin(&caller).await.expect("the administrator")
 }
 

@@ -138,6 +138,11 @@ impl Oidc {
         verify::verify(issuer, &parsed, self.clock.now()).await
     }
 
+    /// Whether the OIDC token behind a registry token is over.
+    pub(super) fn is_over(&self, basis: &OidcBasis) -> bool {
+        self.clock.now().seconds() >= basis.expires
+    }
+
     /// The build behind a registry token, if its issuer is still trusted for it.
     pub(super) fn again(&self, basis: OidcBasis) -> std::result::Result<Identity, AuthError> {
         let issuer = self.issuers.iter().find(|issuer| issuer.url == basis.issuer);
@@ -146,9 +151,6 @@ impl Oidc {
         audiences.retain(|audience| issuer.audiences.contains(audience));
         if audiences.is_empty() {
             return Err(AuthError::Invalid);
-        }
-        if self.clock.now().seconds() >= basis.expires {
-            return Err(AuthError::Expired);
         }
         Ok(Identity {
             issuer: basis.issuer,

@@ -55,7 +55,7 @@ pub(super) struct Client {
     http: reqwest::Client,
     server: Url,
     username: String,
-    password: Secret,
+    password: Option<Secret>,
 }
 
 impl Client {
@@ -63,7 +63,7 @@ impl Client {
     pub(super) fn new(
         server: &str,
         username: String,
-        password: Secret,
+        password: Option<Secret>,
     ) -> Result<Self, AdminError> {
         let wrong = || AdminError::Address(server.to_owned());
         let url = Url::parse(server).map_err(|_| wrong())?;
@@ -87,9 +87,14 @@ impl Client {
         &self.username
     }
 
-    /// The password that is sent.
-    pub(super) const fn password(&self) -> &Secret {
-        &self.password
+    /// The password that is sent, if there is a login.
+    pub(super) const fn password(&self) -> Option<&Secret> {
+        self.password.as_ref()
+    }
+
+    /// The server's address as it was given.
+    pub(super) fn address(&self) -> &str {
+        self.server.as_str().trim_end_matches('/')
     }
 
     /// What `docker login` calls the server.
@@ -161,10 +166,10 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<Value>,
     ) -> Result<Value, AdminError> {
-        let mut request = self
-            .http
-            .request(method, self.url(path)?)
-            .basic_auth(&self.username, Some(self.password.expose()));
+        let mut request = self.http.request(method, self.url(path)?);
+        if let Some(password) = &self.password {
+            request = request.basic_auth(&self.username, Some(password.expose()));
+        }
         if !query.is_empty() {
             request = request.query(query);
         }

@@ -96,9 +96,17 @@ pub(super) enum Command {
     /// Logins of builds with OIDC tokens: no stored secret
     #[command(subcommand)]
     Oidc(super::oidc::Oidc),
+    /// One's own tokens: what scripts log in with as oneself
+    #[command(subcommand)]
+    PersonalToken(super::people::PersonalToken),
+    /// Robots: machine accounts of a workspace
+    #[command(subcommand)]
+    Robot(super::people::Robot),
     /// Users
     #[command(subcommand)]
     User(User),
+    /// Who did what, newest first
+    Audit(super::people::Audit),
     /// Verify everything on the running server and wait for the end; exits with 1 if something is wrong
     Verify(super::maintenance::Verify),
     /// Back the running server up into a directory of its own machine and wait for the end
@@ -314,11 +322,8 @@ pub(super) enum Token {
         workspace: String,
         /// The repository's slug
         repository: String,
-        /// What to call it
-        name: String,
-        /// How long it lives [default: 90 days]
-        #[arg(long, value_name = "SECONDS")]
-        lifetime: Option<u64>,
+        #[command(flatten)]
+        token: super::people::NewToken,
     },
     /// List a repository's pipeline tokens
     List {
@@ -347,6 +352,42 @@ pub(super) enum User {
         /// Let them administer the whole instance
         #[arg(long)]
         instance_admin: bool,
+        #[command(flatten)]
+        password: NewPassword,
+    },
+    /// Create a user who sets the first password with a one-time secret, which is printed
+    Invite {
+        /// The name they log in with
+        name: String,
+        /// Let them administer the whole instance
+        #[arg(long)]
+        instance_admin: bool,
+        /// How long the invitation waits [default: a week]
+        #[arg(long, value_name = "SECONDS")]
+        lifetime: Option<u64>,
+    },
+    /// End a user's password; they set another one with a one-time secret, which is printed
+    Reset {
+        /// The user's name
+        name: String,
+        /// How long the secret waits [default: a week]
+        #[arg(long, value_name = "SECONDS")]
+        lifetime: Option<u64>,
+    },
+    /// Set one's own password with the secret of an invitation or a reset; takes no login. Without a
+    /// password given, one is made and printed
+    Accept {
+        /// One's own user name
+        name: String,
+        /// The secret; other users of this machine may see arguments, so better set the variable
+        #[arg(
+            long,
+            value_name = "SECRET",
+            env = "STANDPIPE_INVITATION",
+            hide_env_values = true,
+            value_parser = secret
+        )]
+        invitation: Secret,
         #[command(flatten)]
         password: NewPassword,
     },

@@ -5,6 +5,7 @@ use super::commands::{
     Args, Command, Package, Permission, Project, Repository, Tag, Token, User, Workspace,
 };
 use super::options::NewPassword;
+use super::people::TOKEN_COLUMNS;
 use super::print::{Form, fields, line, sentence, table};
 use crate::auth::Secret;
 use serde_json::{Value, json};
@@ -26,7 +27,11 @@ pub(super) async fn run<O: Write>(
     input: &mut impl Read,
     out: &mut O,
 ) -> Result<(), AdminError> {
-    let password = login_password(&args, input)?;
+    let password = match &args.command {
+        // Whoever accepts an invitation has no password yet.
+        Command::User(User::Accept { .. }) => None,
+        _ => Some(login_password(&args, input)?),
+    };
     let client = Client::new(&args.server, args.username, password)?;
     let form = if args.json { Form::Json } else { Form::Text };
     let mut session = Session { client, form, out };
@@ -43,7 +48,10 @@ pub(super) async fn run<O: Write>(
         Command::Receipts { workspace, limit } => session.receipts(&workspace, limit).await,
         Command::Token(command) => session.token(command).await,
         Command::Oidc(command) => session.oidc(command).await,
+        Command::PersonalToken(command) => session.personal_token(command).await,
+        Command::Robot(command) => session.robot(command).await,
         Command::User(command) => session.user(command, input).await,
+        Command::Audit(wanted) => session.audit(wanted).await,
         Command::Verify(command) => session.verify(&command).await,
         Command::Backup(command) => session.backup(&command).await,
     }
@@ -240,11 +248,8 @@ impl<O: Write> Session<'_, O> {
 
     async fn token(&mut self, command: Token) -> Result<(), AdminError> {
         match command {
-            Token::Create { workspace, repository, name, lifetime } => {
-                let mut body = json!({ "name": name });
-                if let Some(seconds) = lifetime {
-                    body["lifetime_seconds"] = seconds.into();
-                }
+            Token::Create { workspace, repository, token } => {
+                let body = token.body();
                 let path = ["workspaces", &workspace, "repositories", &repository];
                 let path = [&path[..], &["pipeline-tokens"]].concat();
                 let made = self.client.post(&path, body).await?;
@@ -254,7 +259,7 @@ impl<O: Write> Session<'_, O> {
                 let path = ["workspaces", &workspace, "repositories", &repository];
                 let path = [&path[..], &["pipeline-tokens"]].concat();
                 let items = self.client.list(&path, &[]).await?;
-                table(self.out, self.form, items, &["id", "name", "created_at", "expires_at"])
+                table(self.out, self.form, items, &TOKEN_COLUMNS)
             }
             Token::Revoke { workspace, repository, id } => {
                 let path = ["workspaces", &workspace, "repositories", &repository];
@@ -265,7 +270,7 @@ impl<O: Write> Session<'_, O> {
         }
     }
 
-    fn show_token(&mut self, made: &Value) -> Result<(), AdminError> {
+    pub(super) fn show_token(&mut self, made: &Value) -> Result<(), AdminError> {
         if self.form == Form::Json {
             return fields(self.out, self.form, made);
         }
@@ -295,20 +300,31 @@ impl<O: Write> Session<'_, O> {
                 self.say(&made, &format!("user {name} created"))?;
                 self.show_password(&password, made_up)
             }
-            User::Password { name, password } => {
+            User::Invite { name, instance_admin, lifetime } => {
+                let mut body = json!({ "username": name, "instance_admin": instance_admin });
+                if let Some(seconds) = lifetime {
+                    body["lifetime_seconds"] = seconds.into();
+                }
+                let made = self.client.post(&["invitations"], body).await?;
+                self.show_invitation(&made)
+            }
+            User::Reset { name, lifetime } => {
+                let body = json!({ "lifetime_seconds": lifetime });
+                let made = self.client.post(&["users", &name, "reset"], body).await?;
+                self.show_invitation(&made)
+            }
+            User::Accept { name, invitation, password } => {
                 let (password, made_up) = new_password(password, input)?;
-                let set = if name == self.client.username() {
-                    let current = self.client.password().expose();
-                    let body =
-                        json!({ "current_password": current, "new_password": password.expose() });
-                    self.client.put(&["user", "password"], body).await?
-                } else {
-                    let body = json!({ "password": password.expose() });
-                    self.client.patch(&["users", &name], body).await?
-                };
-                self.say(&set, &format!("the password of {name} is changed"))?;
+                let body = json!({
+                    "username": name,
+                    "secret": invitation.expose(),
+                    "password": password.expose(),
+                });
+                let set = self.client.post(&["invitations", "accept"], body).await?;
+                self.say(&set, &format!("the password of {name} is set"))?;
                 self.show_password(&password, made_up)
             }
+            User::Password { name, password } => self.set_password(&name, password, input).await,
             User::Disable { name } => {
                 let set = self.client.patch(&["users", &name], json!({ "disabled": true })).await?;
                 self.say(&set, &format!("user {name} is switched off"))
@@ -320,9 +336,29 @@ impl<O: Write> Session<'_, O> {
             }
             User::List => {
                 let items = self.client.list(&["users"], &[]).await?;
-                table(self.out, self.form, items, &["username", "instance_admin", "disabled"])
+                let columns = ["username", "instance_admin", "disabled", "invited_until"];
+                table(self.out, self.form, items, &columns)
             }
         }
+    }
+
+    async fn set_password(
+        &mut self,
+        name: &str,
+        password: NewPassword,
+        input: &mut impl Read,
+    ) -> Result<(), AdminError> {
+        let (password, made_up) = new_password(password, input)?;
+        let set = if name == self.client.username() {
+            let current = self.client.password().map_or("", Secret::expose);
+            let body = json!({ "current_password": current, "new_password": password.expose() });
+            self.client.put(&["user", "password"], body).await?
+        } else {
+            let body = json!({ "password": password.expose() });
+            self.client.patch(&["users", name], body).await?
+        };
+        self.say(&set, &format!("the password of {name} is changed"))?;
+        self.show_password(&password, made_up)
     }
 
     fn show_password(&mut self, password: &Secret, made_up: bool) -> Result<(), AdminError> {

@@ -310,7 +310,8 @@ pub(super) async fn reclaim(
     match registry.package_for(call.caller(), &workspace, id, Action::DeletePackage).await {
         Ok(access) => {
             let what = body.what()?;
-            let verb = async move { registry.reclaim(&access, &what).await };
+            let change = call.change();
+            let verb = async move { registry.reclaim(&access, &change, &what).await };
             Ok(axum::Json(to_its_end(verb).await?.into()))
         }
         Err(RegistryError::NotFound(_)) => {
@@ -319,7 +320,8 @@ pub(super) async fn reclaim(
             if body.what()? != GiveUp::All {
                 return Err(ApiError::invalid("body", "a deleted package goes as a whole"));
             }
-            let verb = async move { registry.reclaim_deleted(&access).await };
+            let change = call.change();
+            let verb = async move { registry.reclaim_deleted(&access, &change).await };
             Ok(axum::Json(to_its_end(verb).await?.into()))
         }
         Err(error) => Err(error.into()),

@@ -9,7 +9,6 @@ use crate::domain::{Caller, Change, PackageId, Slug, Tag, Username};
 use crate::http::error::ApiError;
 use crate::http::extract::Requester;
 use crate::metadata::Page;
-use crate::registry::RegistryError;
 use axum::extract::rejection::{BytesRejection, JsonRejection};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::StatusCode;
@@ -49,10 +48,7 @@ impl FromRequestParts<Arc<App>> for Call {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
         let requester = Requester::from_request_parts(parts, app).await?;
-        // Registry tokens are for `/v2/`; they say nothing about REST.
-        if requester.caller.is_anonymous() || requester.caller.grants.is_some() {
-            return Err(RegistryError::Unauthenticated.into());
-        }
+        app.registry.api_caller(&requester.caller)?;
         Ok(Self(requester))
     }
 }
@@ -136,7 +132,7 @@ fn next_segment<'a, T: Segment>(
 
 /// The routes' parameter names; errors name fields that live as long as the program.
 fn field(parameter: &str) -> &'static str {
-    ["workspace", "repository", "user", "package", "tag", "token", "binding"]
+    ["workspace", "repository", "user", "package", "tag", "token", "binding", "robot"]
         .into_iter()
         .find(|known| *known == parameter)
         .unwrap_or("path")

@@ -1,14 +1,16 @@
 //! The REST API under `/api/v1`.
 //!
 //! Invariant: a route exists exactly if `openapi.json` describes it, because both come from one
-//! router. Everything but that description takes a login; cookies are never read and no header
+//! router. Everything but that description and accepting an invitation takes a login; cookies are never read and no header
 //! invites other origins. Wire bodies are structs of this folder, so that the API changes only when
 //! somebody means it. This folder decides nothing about rights: a handler gets its proof from the
 //! registry, and for anything addressed by an id the proof names the parent too.
 
+mod audit;
 mod collection;
 mod history;
 mod input;
+mod invitations;
 mod maintenance;
 mod oidc_bindings;
 mod output;
@@ -18,6 +20,7 @@ mod pipeline_tokens;
 mod projects;
 mod pushes;
 mod repositories;
+mod robots;
 mod tags;
 mod tokens;
 mod undo;
@@ -25,9 +28,7 @@ mod users;
 mod workspaces;
 
 use crate::app::App;
-use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::get;
+use crate::http::table::{Route, Table};
 use std::sync::Arc;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -40,16 +41,38 @@ const LONGEST_BODY: usize = 64 << 10;
 const BASE: &str = "/api/v1";
 
 /// All routes of the API and its description.
-pub fn routes() -> Router<Arc<App>> {
+pub(super) fn routes() -> Table {
     let (router, description) = described().split_for_parts();
+    let routes = listed(&description);
     // Why this cannot fail: the description is plain data, the same at every start, and a test
     // serialises it. It is made once, since it does not change while the server runs.
     let description: Arc<str> =
         description.to_json().expect("the description is plain data").into();
     let describe = move || async move { output::json_text(&description) };
-    router
-        .route(&format!("{BASE}/openapi.json"), get(describe))
-        .layer(DefaultBodyLimit::max(LONGEST_BODY))
+    Table::default()
+        .described(router, routes)
+        .get(&format!("{BASE}/openapi.json"), describe)
+        .longest_body(LONGEST_BODY)
+}
+
+/// The routes as the description has them.
+fn listed(description: &utoipa::openapi::OpenApi) -> Vec<Route> {
+    let mut routes = Vec::new();
+    for (path, item) in &description.paths.paths {
+        for (method, operation) in [
+            ("DELETE", &item.delete),
+            ("GET", &item.get),
+            ("HEAD", &item.head),
+            ("OPTIONS", &item.options),
+            ("PATCH", &item.patch),
+            ("POST", &item.post),
+            ("PUT", &item.put),
+            ("TRACE", &item.trace),
+        ] {
+            routes.extend(operation.as_ref().map(|_| Route::new(method, path)));
+        }
+    }
+    routes
 }
 
 fn described() -> OpenApiRouter<Arc<App>> {
@@ -67,6 +90,13 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(pipeline_tokens::revoke))
         .routes(routes!(oidc_bindings::list, oidc_bindings::create))
         .routes(routes!(oidc_bindings::end))
+        .routes(routes!(robots::list, robots::create))
+        .routes(routes!(robots::one, robots::change, robots::delete))
+        .routes(routes!(robots::set_role, robots::remove_role))
+        .routes(routes!(robots::tokens, robots::create_token))
+        .routes(routes!(robots::revoke_token))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::of_workspace))
         .routes(routes!(packages::list, packages::create))
         .routes(routes!(packages::show, packages::delete))
         .routes(routes!(pushes::known_layers))
@@ -89,6 +119,9 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(users::list, users::create))
         .routes(routes!(users::show, users::change))
         .routes(routes!(users::own))
+        .routes(routes!(invitations::create))
+        .routes(routes!(invitations::accept))
+        .routes(routes!(invitations::reset))
         .routes(routes!(users::change_own_password));
     OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, entities)
 }
@@ -152,7 +185,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 54, "a route was added or removed: look at the description too");
+        assert_eq!(operations, 69, "a route was added or removed: look at the description too");
         assert_references_lead_somewhere(&description, &description);
     }
 

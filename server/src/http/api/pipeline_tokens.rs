@@ -65,7 +65,8 @@ pub(super) async fn create(
 ) -> Result<Created<CreatedPipelineToken>, ApiError> {
     let caller = call.caller();
     let access = app.registry.repository_for(caller, &workspace, &slug, Action::Manage).await?;
-    let made = app.auth.create_pipeline_token(&access, &call.change(), body.into()).await?;
+    let new = body.read()?;
+    let made = app.auth.create_pipeline_token(&access, &call.change(), new).await?;
     let (view, secret) = made;
     let location =
         format!("/api/v1/workspaces/{workspace}/repositories/{slug}/pipeline-tokens/{}", view.id);

@@ -7,7 +7,7 @@ use super::output::{Items, Refusals};
 use crate::app::App;
 use crate::domain::{Digest, Name, PackageName, Slug};
 use crate::http::error::ApiError;
-use crate::http::oci::uploads::location;
+use crate::http::oci::uploads::place;
 use crate::registry::layers;
 use crate::registry::uploads::UploadStatus;
 use axum::extract::State;
@@ -114,7 +114,7 @@ pub(super) async fn open_uploads(
     let access = app.registry.writable(call.caller(), &name).await?;
     let found = app.registry.declared_uploads(&access, &digest).await?;
     let show = |upload: UploadStatus| OpenUpload {
-        location: location(&name, upload.id),
+        location: place(&name, upload.id),
         offset: upload.offset,
     };
     Ok(Items::whole(found, show))

@@ -4,6 +4,7 @@ use super::input::{At, Call, Json, Paging, Query, TokenId};
 use super::output::{Created, Items, Refusals, time};
 use crate::app::App;
 use crate::auth::{self, TokenView};
+use crate::domain::TokenScopes;
 use crate::http::error::ApiError;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,6 +25,10 @@ pub(super) struct Token {
     pub(super) created_at: String,
     /// When it ends (RFC 3339).
     pub(super) expires_at: Option<String>,
+    /// What it was made for: `pull`, `push`, `delete` and `api`.
+    pub(super) scopes: Vec<&'static str>,
+    /// When it was last used (RFC 3339), to the minute; `null` for never.
+    pub(super) last_used_at: Option<String>,
 }
 
 /// A token to be made.
@@ -36,6 +41,11 @@ pub(super) struct NewToken {
     /// How long it lives: 60 to 31622400 (366 days); 90 days unless given.
     #[schema(example = 3600)]
     lifetime_seconds: Option<u64>,
+    /// What it is made for: some of `pull`, `push` (with which one may pull, too), `delete` (of tags,
+    /// manifests and blobs) and `api` (everything else, over this API). Everything that its owner may
+    /// do unless given.
+    #[schema(example = json!(["pull", "push"]))]
+    scopes: Option<Vec<String>>,
 }
 
 /// A personal token with its secret, which is shown only now.
@@ -49,18 +59,30 @@ pub(super) struct CreatedToken {
     name: String,
     /// When it ends (RFC 3339).
     expires_at: Option<String>,
+    /// What it was made for.
+    scopes: Vec<&'static str>,
 }
 
 impl From<TokenView> for Token {
     fn from(token: TokenView) -> Self {
-        let (created_at, expires_at) = (time(token.created), token.expires.map(time));
-        Self { id: token.id, name: token.name, created_at, expires_at }
+        Self {
+            id: token.id,
+            name: token.name,
+            created_at: time(token.created),
+            expires_at: token.expires.map(time),
+            scopes: token.scopes.names(),
+            last_used_at: token.last_used.map(time),
+        }
     }
 }
 
-impl From<NewToken> for auth::NewToken {
-    fn from(new: NewToken) -> Self {
-        Self { name: new.name, lifetime: new.lifetime_seconds.map(Duration::from_secs) }
+impl NewToken {
+    /// Checks what can be checked without the owner.
+    pub(super) fn read(self) -> Result<auth::NewToken, ApiError> {
+        let scopes = self.scopes.map(|names| TokenScopes::parse(names.iter().map(String::as_str)));
+        let scopes = scopes.transpose().map_err(|error| ApiError::invalid("scopes", error))?;
+        let lifetime = self.lifetime_seconds.map(Duration::from_secs);
+        Ok(auth::NewToken { name: self.name, lifetime, scopes })
     }
 }
 
@@ -85,11 +107,12 @@ pub(super) async fn create(
     State(app): State<Arc<App>>,
     Json(body): Json<NewToken>,
 ) -> Result<Created<CreatedToken>, ApiError> {
-    let made = app.auth.create_personal_token(call.caller(), &call.change(), body.into()).await?;
+    let new = body.read()?;
+    let made = app.auth.create_personal_token(call.caller(), &call.change(), new).await?;
     let (view, secret) = made;
     let location = format!("/api/v1/tokens/{}", view.id);
-    let Token { id, name, expires_at, .. } = view.into();
-    let body = CreatedToken { id, token: secret.expose().to_owned(), name, expires_at };
+    let Token { id, name, expires_at, scopes, .. } = view.into();
+    let body = CreatedToken { id, token: secret.expose().to_owned(), name, expires_at, scopes };
     Ok(Created { location, body })
 }
 

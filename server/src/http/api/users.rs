@@ -1,7 +1,7 @@
 //! Users: managed by administrators of the instance; everybody sees themselves.
 
 use super::input::{At, Call, Json, Paging, Query, parse};
-use super::output::{Created, Items, Refusals};
+use super::output::{Created, Items, Refusals, time};
 use crate::app::App;
 use crate::auth::{Account, AccountChanges, NewAccount, Secret};
 use crate::domain::Username;
@@ -22,6 +22,10 @@ pub(super) struct User {
     instance_admin: bool,
     /// Whether the account is switched off.
     disabled: bool,
+    /// Whether they can log in with a password.
+    has_password: bool,
+    /// When the invitation or reset that waits for them ends (RFC 3339); `null` if there is none.
+    invited_until: Option<String>,
 }
 
 /// A person to be created.
@@ -66,8 +70,9 @@ pub(super) struct NewPassword {
 
 impl From<Account> for User {
     fn from(account: Account) -> Self {
-        let Account { username, instance_admin, disabled } = account;
-        Self { username, instance_admin, disabled }
+        let Account { username, instance_admin, disabled, has_password, invited_until } = account;
+        let invited_until = invited_until.map(time);
+        Self { username, instance_admin, disabled, has_password, invited_until }
     }
 }
 

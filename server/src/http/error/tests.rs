@@ -45,6 +45,7 @@ fn errors() -> Vec<RegistryError> {
         E::NoSpace,
         E::NotFound("user ann".to_owned()),
         E::TagRules("the tag v1 is not moved".to_owned()),
+        E::TokenScope("push"),
         E::Unauthenticated,
         E::Unavailable("the disk is on fire".into()),
         E::UploadBusy,
@@ -93,6 +94,7 @@ fn every_error_has_its_status_code_and_kind() {
     507 UNAVAILABLE no-space
     404 NAME_UNKNOWN not-found
     403 DENIED tag-rules
+    403 DENIED token-scope
     401 UNAUTHORIZED unauthenticated challenge
     500 UNKNOWN failed
     409 BLOB_UPLOAD_INVALID upload-busy

@@ -14,6 +14,18 @@ use std::fmt;
 /// The prefix of all paths of this API.
 pub const PREFIX: &str = "/v2/";
 
+/// The methods and the shape of the paths of this API. A test holds them against the parser.
+pub const TEMPLATES: [(&str, &str); 8] = [
+    ("GET, HEAD", "/v2/"),
+    ("GET, HEAD", "/v2/_catalog"),
+    ("GET, HEAD", "/v2/{name}/tags/list"),
+    ("GET, HEAD", "/v2/{name}/referrers/{digest}"),
+    ("DELETE, GET, HEAD", "/v2/{name}/blobs/{digest}"),
+    ("DELETE, GET, HEAD, PUT", "/v2/{name}/manifests/{reference}"),
+    ("POST", "/v2/{name}/blobs/uploads/"),
+    ("DELETE, GET, HEAD, PATCH, PUT", "/v2/{name}/blobs/uploads/{upload}"),
+];
+
 /// Something that a path of the distribution API names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -240,10 +252,44 @@ mod tests {
         ]
     }
 
+    /// No wildcard: a new endpoint needs a template.
+    const fn template(endpoint: &Endpoint) -> &'static str {
+        match endpoint {
+            Endpoint::Base => "/v2/",
+            Endpoint::Blob { .. } => "/v2/{name}/blobs/{digest}",
+            Endpoint::Catalog => "/v2/_catalog",
+            Endpoint::Manifest { .. } => "/v2/{name}/manifests/{reference}",
+            Endpoint::Referrers { .. } => "/v2/{name}/referrers/{digest}",
+            Endpoint::Tags { .. } => "/v2/{name}/tags/list",
+            Endpoint::Upload { .. } => "/v2/{name}/blobs/uploads/{upload}",
+            Endpoint::Uploads { .. } => "/v2/{name}/blobs/uploads/",
+        }
+    }
+
+    #[test]
+    fn each_template_is_the_shape_of_an_endpoint_with_its_methods() {
+        let digest = Algorithm::Sha256.hash(b"").to_string();
+        let mut seen = std::collections::BTreeSet::new();
+        for (methods, shape) in TEMPLATES {
+            let path = shape
+                .replace("{name}", "acme/shop")
+                .replace("{digest}", &digest)
+                .replace("{reference}", "latest")
+                .replace("{upload}", "0f8fad5b-d9cb-469f-a165-70867728950e");
+            let endpoint = Endpoint::parse(&path).expect("a path of this API");
+            assert_eq!(template(&endpoint), shape);
+            assert_eq!(endpoint.allowed_methods(), methods, "{shape}");
+            seen.insert(shape);
+        }
+        assert_eq!(seen.len(), TEMPLATES.len());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4000))]
         #[test]
         fn a_printed_endpoint_parses_to_itself(endpoint in endpoints()) {
+            let listed = TEMPLATES.iter().any(|(_, shape)| *shape == template(&endpoint));
+            prop_assert!(listed, "{endpoint:?} is not in TEMPLATES");
             prop_assert_eq!(Endpoint::parse(&endpoint.to_string()), Ok(endpoint));
         }
 

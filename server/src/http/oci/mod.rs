@@ -106,7 +106,7 @@ async fn answer(oci: Oci, endpoint: Endpoint, parts: Parts, body: Body) -> Answe
     if !endpoint.allowed_methods().split(", ").any(|allowed| allowed == method.as_str()) {
         return Err(not_allowed(&endpoint));
     }
-    let requester = Requester::identify(&oci.app.auth, &parts).await?;
+    let requester = identify(&oci, &endpoint, &parts).await?;
     let call = Call { oci, requester, parts };
     match (endpoint, method) {
         (Endpoint::Base, _) => base(&call),
@@ -134,6 +134,26 @@ async fn answer(oci: Oci, endpoint: Endpoint, parts: Parts, body: Body) -> Answe
         (Endpoint::Upload { name, id }, Method::PUT) => uploads::finish(call, body, name, id).await,
         (Endpoint::Upload { name, id }, _) => uploads::status(call, name, id).await,
         (Endpoint::Uploads { name }, _) => uploads::start(call, body, name).await,
+    }
+}
+
+/// Who asks. A registry token may end in the middle of a long push: on the upload itself, the pass in
+/// its location lets the same principal go on. The manifest that closes the push is asked anew.
+async fn identify(
+    oci: &Oci,
+    endpoint: &Endpoint,
+    parts: &Parts,
+) -> Result<Requester, crate::auth::AuthError> {
+    let auth = &oci.app.auth;
+    match (Requester::identify(auth, parts).await, endpoint) {
+        (Err(expired @ crate::auth::AuthError::Expired), Endpoint::Upload { id, .. }) => {
+            let query = Query::of(&parts.uri);
+            match query.all(uploads::PASS).next() {
+                Some(pass) => Requester::identify_uploader(auth, parts, *id, pass).await,
+                None => Err(expired),
+            }
+        }
+        (identified, _) => identified,
     }
 }
 

@@ -28,6 +28,9 @@ const UPLOAD_UUID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// its address is lost (`GET /api/v1/workspaces/{workspace}/uploads`). An extension of ours.
 const DECLARED: HeaderName = HeaderName::from_static("standpipe-upload-digest");
 
+/// The parameter of a location that carries the upload's pass.
+pub(super) const PASS: &str = "_state";
+
 /// Begins an upload, mounts a blob, or takes a whole blob, as the query asks.
 pub(super) async fn start(call: Call, body: Body, name: Name) -> Answer {
     let access = call.registry().writable(&call.requester.caller, &name).await?;
@@ -47,14 +50,14 @@ pub(super) async fn start(call: Call, body: Body, name: Name) -> Answer {
     let algorithm = asked.or(mount.map(|digest| digest.algorithm())).unwrap_or(Algorithm::Sha256);
     let (registry, change) = (call.registry().clone(), call.requester.change());
     let verb = async move { registry.start_upload(&access, &change, algorithm, declared).await };
-    Ok(accepted(StatusCode::ACCEPTED, &name, to_its_end(verb).await?))
+    Ok(accepted(StatusCode::ACCEPTED, &call, &name, to_its_end(verb).await?))
 }
 
 /// Where an upload stands.
 pub(super) async fn status(call: Call, name: Name, id: UploadId) -> Answer {
     let access = call.registry().writable(&call.requester.caller, &name).await?;
     let status = call.registry().upload_status(&access, id).await?;
-    Ok(accepted(StatusCode::NO_CONTENT, &name, status))
+    Ok(accepted(StatusCode::NO_CONTENT, &call, &name, status))
 }
 
 /// Adds a chunk.
@@ -63,8 +66,8 @@ pub(super) async fn append(call: Call, body: Body, name: Name, id: UploadId) -> 
     let chunk = chunk(call.headers())?;
     let (registry, body) = (call.registry().clone(), incoming(&call, body));
     let verb = async move { registry.append_chunk(&access, id, chunk, body).await };
-    let status = to_its_end(verb).await.map_err(|error| located(error, &name, id))?;
-    Ok(accepted(StatusCode::ACCEPTED, &name, status))
+    let status = to_its_end(verb).await.map_err(|error| located(error, &call, &name, id))?;
+    Ok(accepted(StatusCode::ACCEPTED, &call, &name, status))
 }
 
 /// Adds the last chunk, if there is one, and closes the upload.
@@ -76,7 +79,7 @@ pub(super) async fn finish(call: Call, body: Body, name: Name, id: UploadId) -> 
     let (registry, change) = (call.registry().clone(), call.requester.change());
     let last = (!body.is_end_stream()).then(|| (chunk, incoming(&call, body)));
     let verb = async move { registry.finish_upload(&access, &change, id, &digest, last).await };
-    to_its_end(verb).await.map_err(|error| located(error, &name, id))?;
+    to_its_end(verb).await.map_err(|error| located(error, &call, &name, id))?;
     Ok(stored(&name, &digest))
 }
 
@@ -192,9 +195,9 @@ pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-fn accepted(status: StatusCode, name: &Name, upload: UploadStatus) -> Response {
+fn accepted(status: StatusCode, call: &Call, name: &Name, upload: UploadStatus) -> Response {
     let headers = [
-        (header::LOCATION, location(name, upload.id)),
+        (header::LOCATION, location(call, name, upload.id)),
         (header::RANGE, uploaded(upload.offset)),
         (UPLOAD_UUID, upload.id.to_string()),
     ];
@@ -207,18 +210,28 @@ fn stored(name: &Name, digest: &Digest) -> Response {
     (StatusCode::CREATED, headers).into_response()
 }
 
-pub(in crate::http) fn location(name: &Name, id: UploadId) -> String {
+/// Where an upload is.
+pub(in crate::http) fn place(name: &Name, id: UploadId) -> String {
     Endpoint::Upload { name: name.clone(), id }.to_string()
 }
 
+/// Where an upload goes on.
+fn location(call: &Call, name: &Name, id: UploadId) -> String {
+    let path = place(name, id);
+    match call.oci.app.auth.upload_pass(&call.requester.caller, id) {
+        Some(pass) => format!("{path}?{PASS}={pass}"),
+        None => path,
+    }
+}
+
 /// A refusal after which the upload can go on says where.
-fn located(error: RegistryError, name: &Name, id: UploadId) -> OciError {
+fn located(error: RegistryError, call: &Call, name: &Name, id: UploadId) -> OciError {
     let goes_on = matches!(error, RegistryError::UploadOffset { .. });
     let refusal = OciError::from(error);
     if !goes_on {
         return refusal;
     }
-    refusal.with(header::LOCATION, location(name, id)).with(UPLOAD_UUID, id)
+    refusal.with(header::LOCATION, location(call, name, id)).with(UPLOAD_UUID, id)
 }
 
 fn missing_digest() -> OciError {

@@ -97,6 +97,12 @@ tables! {
     Declared = "declared",
     /// package, digest, (tag) → count, last
     Pull = "pull",
+    /// time, number → event
+    Audit = "audit",
+    /// workspace, time, number → ()
+    AuditOf = "audit_of",
+    /// token → when it was last used
+    TokenUse = "token_use",
 }
 
 /// Bytes of a row's checksum, at the end of its value.
@@ -233,6 +239,20 @@ pub(super) trait Rows {
         self.visit(table, (Bound::Included(prefix.bytes()), end), true, &mut |key, value| {
             visitor(&key[skip..], value)
         })
+    }
+
+    /// Visits the rows whose key begins with `prefix` and comes before `end` if given, last first.
+    fn before(
+        &self,
+        table: Table,
+        prefix: &Key,
+        end: Option<Key>,
+        visitor: Visitor<'_>,
+    ) -> Result<()> {
+        let Some(end) = end else { return self.prefix_backwards(table, prefix, visitor) };
+        let skip = prefix.bytes().len();
+        let bounds = (Bound::Included(prefix.bytes()), Bound::Excluded(end.bytes()));
+        self.visit(table, bounds, true, &mut |key, value| visitor(&key[skip..], value))
     }
 
     /// A number that counts up from zero.

@@ -8,14 +8,14 @@ use super::batch::{Batch, Rows, Table, Walk};
 use super::causes::CauseRow;
 use super::due::{self, Item};
 use super::keys::{Key, KeyReader};
-use super::packages;
 use super::rows::{
     BlobRow, DeclaredRow, DoomedRow, LinkRow, NumberRow, ObjectRow, Row as _, StampRow, UploadRow,
 };
 use super::usage::{self, WorkspaceDelta, plus};
-use super::{tags, workspaces};
+use super::{audit, packages, tags, workspaces};
 use crate::domain::{
-    Change, Digest, ObjectKey, PackageId, Timestamp, UploadId, WorkspaceId, WorkspaceSettings,
+    Change, Digest, Event, ObjectKey, PackageId, Timestamp, UploadId, WorkspaceId,
+    WorkspaceSettings,
 };
 use crate::metadata::{
     BlobFacts, FinishedUpload, MetadataError, NewUpload, Package, Result, Stamped, StoredObject,
@@ -371,6 +371,9 @@ pub(super) fn hide(
     (row.hidden, row.given_up) = (Some(by), false);
     batch.put(Table::Link, &link_key(package, digest), &row)?;
     packages::watch_cap(batch, WorkspaceId(owner.workspace), &settings)?;
+    let target = format!("{}@{digest}", owner.name);
+    let event = Event::workspace(WorkspaceId(owner.workspace), "blob.delete", target);
+    audit::note(batch, change, &event)?;
     due::set(batch, &Item::Link(package, *digest), now.plus(settings.keep), Some(cause))
 }
 

@@ -93,13 +93,13 @@ pub(super) fn give_up(batch: &mut Batch<'_>, items: &[Item]) -> Result<u64> {
             }
             Item::Hidden(package, Kept::Blob(digest) | Kept::Manifest(digest)) => {
                 if packages::live_row(batch, *package)?.is_some() {
-                    undo::give_up(batch, *package, &GiveUp::Digest(*digest))?;
+                    undo::end_keeping(batch, *package, &GiveUp::Digest(*digest))?;
                 }
             }
             Item::Hidden(..) => {}
             Item::Package(package) => {
                 if undo::deleted_package(batch, *package)?.is_some() {
-                    undo::give_up(batch, *package, &GiveUp::All)?;
+                    undo::end_keeping(batch, *package, &GiveUp::All)?;
                 }
             }
         }

@@ -13,7 +13,7 @@ use super::rows::{
     ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow,
     WorkspaceRow, WorkspaceUsageRow,
 };
-use super::{manifests, packages, tags, usage};
+use super::{audit, manifests, packages, tags, usage};
 use crate::domain::{Digest, PackageId, Tag, WorkspaceId};
 use crate::metadata::{MetadataError, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +47,7 @@ impl Findings {
 pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     let mut found = Findings::default();
     type Pass = fn(&Snapshot, &mut Findings) -> Result<()>;
-    let passes: [Pass; 9] = [
+    let passes: [Pass; 10] = [
         all_packages,
         all_blobs,
         links,
@@ -56,6 +56,7 @@ pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
         all_tags,
         all_due,
         totals,
+        audit_log,
         the_others,
     ];
     for pass in passes {
@@ -82,9 +83,14 @@ fn each(rows: &Snapshot, table: Table, found: &mut Findings, visit: Visit<'_>) -
     })
 }
 
+fn audit_log(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    audit::check(rows, &mut found.words)
+}
+
 /// Rows whose content no relation above looks at can at least be read.
 fn the_others(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     readable::<DocumentRow>(rows, Table::Document, found)?;
+    readable::<NumberRow>(rows, Table::TokenUse, found)?;
     readable::<WorkspaceRow>(rows, Table::Workspace, found)?;
     readable::<RepositoryRow>(rows, Table::Repository, found)?;
     readable::<LinkRow>(rows, Table::Link, found)?;

@@ -1,5 +1,6 @@
 //! Documents: small, versioned, compare-and-set.
 
+use super::audit::{self, Done};
 use super::batch::{Batch, Rows, Table, Walk};
 use super::keys::Key;
 use super::rows::{DocumentRow, Row as _, StampRow};
@@ -54,11 +55,14 @@ pub(super) fn put(
     let changed = StampRow::new(change, batch.now());
     let row = DocumentRow { version, body: body.to_vec(), changed };
     batch.put(Table::Document, &key(kind, name), &row)?;
+    let done = if found.is_none() { Done::Created } else { Done::Changed };
+    audit::note_document(batch, change, kind, name, done)?;
     Ok(version)
 }
 
 pub(super) fn delete(
     batch: &mut Batch<'_>,
+    change: &Change,
     kind: DocumentKind,
     name: &str,
     expected: u64,
@@ -66,7 +70,13 @@ pub(super) fn delete(
     match version(batch, kind, name)? {
         None => Err(MetadataError::NotFound),
         Some(found) if found != expected => Err(Conflict::Version.into()),
-        Some(_) => batch.remove(Table::Document, &key(kind, name)).map(|_| ()),
+        Some(_) => {
+            batch.remove(Table::Document, &key(kind, name))?;
+            if kind == DocumentKind::Token {
+                audit::forget_use(batch, name)?;
+            }
+            audit::note_document(batch, change, kind, name, Done::Deleted)
+        }
     }
 }
 

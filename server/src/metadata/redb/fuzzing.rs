@@ -4,12 +4,12 @@ use super::batch::{TABLES, sealed, unsealed};
 use super::causes::{CauseRow, DueRow, FanRow, ReceiptRow};
 use super::due::Item;
 use super::rows::{
-    BlobRow, DeclaredRow, DocumentRow, DoomedRow, HistoryValue, InstanceRow, LinkRow, ManifestRow,
-    NumberRow, ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue,
-    UploadRow, WorkspaceRow, WorkspaceUsageRow,
+    AuditRow, BlobRow, DeclaredRow, DocumentRow, DoomedRow, HistoryValue, InstanceRow, LinkRow,
+    ManifestRow, NumberRow, ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row,
+    TagValue, UploadRow, WorkspaceRow, WorkspaceUsageRow,
 };
-use crate::domain::{Algorithm, PackageId, RepositoryId, Tag, UploadId, WorkspaceId};
-use crate::metadata::{MetadataError, Result};
+use crate::domain::{Algorithm, PackageId, RepositoryId, Tag, Timestamp, UploadId, WorkspaceId};
+use crate::metadata::{AuditPlace, MetadataError, Result};
 
 /// Reads a value as the row and writes it down again. Reading on into the domain may refuse the
 /// value; it must not panic.
@@ -23,6 +23,10 @@ fn reread<R: Row + Clone, T>(bytes: &[u8], read: impl Fn(R) -> T) -> Result<Vec<
 
 /// Each kind of row with its name.
 pub const KINDS: &[(&str, Reread)] = &[
+    ("audit event", |bytes| {
+        let place = AuditPlace { at: Timestamp(1), sequence: 1 };
+        reread(bytes, |row: AuditRow| row.read(place))
+    }),
     ("blob", |bytes| reread(bytes, |row: BlobRow| row.object().minted_at())),
     ("cause", |bytes| reread(bytes, CauseRow::read)),
     ("document", |bytes| reread(bytes, |row: DocumentRow| row.changed.read())),

@@ -10,8 +10,8 @@ use super::due::{self, Item};
 use super::keys::Key;
 use super::rows::{ManifestRow, NumberRow, PullsRow, RawDigest, StampRow};
 use super::usage::{self, PackageDelta, WorkspaceDelta, plus};
-use super::{blobs, circles, fans, packages, tags, workspaces};
-use crate::domain::{Change, Digest, PackageId, Reference, Tag, Timestamp, WorkspaceId};
+use super::{audit, blobs, circles, fans, packages, tags, workspaces};
+use crate::domain::{Change, Digest, Event, PackageId, Reference, Tag, Timestamp, WorkspaceId};
 use crate::domain::{WorkspaceSettings, manifest::Descriptor};
 use crate::metadata::{
     Manifest, ManifestFacts, MetadataError, NewManifest, Pull, PutManifest, Result, Target, Why,
@@ -130,6 +130,7 @@ pub(super) fn put(
     };
     let package = planned.package(batch, change)?;
     let added = existing.is_none();
+    let shown = existing.as_ref().is_some_and(|row| row.hidden.is_some());
     let lease = batch.now().plus(settings.grant());
     match existing {
         None => insert(batch, change, workspace, package, new, content, lease)?,
@@ -139,12 +140,43 @@ pub(super) fn put(
             batch.put(Table::Manifest, &key(package, &new.digest), &row)?;
         }
     }
+    let mut moved = Vec::new();
     for tag in &new.tags {
+        let from = tags::target(batch, package, tag)?;
+        if from != Some(new.digest) {
+            moved.push((tag, from));
+        }
         tags::point(batch, change, &settings, package, tag, &new.digest)?;
+    }
+    if added || shown || !moved.is_empty() {
+        note_push(batch, change, (workspace, package), &new.digest, &moved)?;
     }
     due::set(batch, &Item::Manifest(package, new.digest), lease, None)?;
     tags::touch(batch, package)?;
     Ok(PutManifest { package, new: added })
+}
+
+/// One event for a push: what is new or shown again, and which tags it moved.
+fn note_push(
+    batch: &mut Batch<'_>,
+    change: &Change,
+    (workspace, package): (WorkspaceId, PackageId),
+    digest: &Digest,
+    moved: &[(&Tag, Option<Digest>)],
+) -> Result<()> {
+    let owner = packages::live_row(batch, package)?.ok_or(MetadataError::NotFound)?;
+    let target = match moved {
+        [(tag, _), ..] => format!("{}:{tag}", owner.name),
+        [] => format!("{}@{digest}", owner.name),
+    };
+    let mut event = Event::workspace(workspace, "manifest.push", target).with("digest", digest);
+    for (tag, from) in moved {
+        event = event.with("tag", tag);
+        if let Some(from) = from {
+            event = event.with("from", from);
+        }
+    }
+    audit::note(batch, change, &event)
 }
 
 /// What admission found out about a manifest's content.
@@ -320,6 +352,12 @@ pub(super) fn hide(
     packages::watch_cap(batch, WorkspaceId(owner.workspace), &settings)?;
     let item = Item::Manifest(package, *digest);
     due::set(batch, &item, now.plus(settings.keep), Some(cause))?;
+    let target = format!("{}@{digest}", owner.name);
+    let mut event = Event::workspace(WorkspaceId(owner.workspace), "manifest.delete", target);
+    for tag in &removed {
+        event = event.with("tag", tag);
+    }
+    audit::note(batch, change, &event)?;
     tags::touch(batch, package)?;
     Ok(removed)
 }

@@ -4,6 +4,7 @@
 //! anything is awaited. Writes go through one thread ([`writer`]), which answers after the commit.
 //! Every method below is one function of a sibling file; this file only joins them to the trait.
 
+mod audit;
 mod batch;
 mod blobs;
 mod cap;
@@ -40,14 +41,15 @@ mod workspaces;
 mod writer;
 
 use super::{
-    Backlog, Cause, Collected, DeletedPackage, DueEntry, GiveUp, Held, Holders, KeptItem, Preview,
-    Receipt, ReceiptCursor, Restore, Selection, StoredObject, WriterStatistics,
+    AuditEvent, AuditFilter, AuditPage, AuditPlace, BlobFacts, Document, DocumentKind,
+    FinishedUpload, HistoryRow, Instance, Leased, LoginSummary, Manifest, ManifestFacts,
+    MetadataError, MetadataStore, NewManifest, NewUpload, NewWorkspace, Package, PackageFilter,
+    PackageUsage, Page, Pull, PutManifest, Repository, RepositoryFields, Resolution, Result,
+    TagNames, TagRow, Target, Upload, Workspace, WorkspaceUsage,
 };
 use super::{
-    BlobFacts, Document, DocumentKind, FinishedUpload, HistoryRow, Instance, Leased, Manifest,
-    ManifestFacts, MetadataError, MetadataStore, NewManifest, NewUpload, NewWorkspace, Package,
-    PackageFilter, PackageUsage, Page, Pull, PutManifest, Repository, RepositoryFields, Resolution,
-    Result, TagNames, TagRow, Target, Upload, Workspace, WorkspaceUsage,
+    Backlog, Cause, Collected, DeletedPackage, DueEntry, GiveUp, Held, Holders, KeptItem, Preview,
+    Receipt, ReceiptCursor, Restore, Selection, StoredObject, WriterStatistics,
 };
 use crate::clock::Clock;
 use crate::domain::{
@@ -159,6 +161,9 @@ fn gone() -> MetadataError {
 
 /// The lane of the writer's queue that collection takes its turns in.
 const COLLECTION: u64 = u64::MAX - 1;
+
+/// Most audit events that are looked at for one page.
+const MOST_LOOKED_AT: usize = 20_000;
 
 /// Size of an ordinary small operation.
 const fn small(workspace: u64) -> Size {
@@ -294,13 +299,14 @@ impl MetadataStore for RedbStore {
 
     async fn delete_document(
         &self,
-        _change: &Change,
+        change: &Change,
         kind: DocumentKind,
         key: &str,
         expected: u64,
     ) -> Result<()> {
-        let key = key.to_owned();
-        self.write(small(0), move |batch| documents::delete(batch, kind, &key, expected)).await
+        let (change, key) = (change.clone(), key.to_owned());
+        self.write(small(0), move |batch| documents::delete(batch, &change, kind, &key, expected))
+            .await
     }
 
     async fn create_workspace(&self, change: &Change, new: NewWorkspace) -> Result<Workspace> {
@@ -310,12 +316,16 @@ impl MetadataStore for RedbStore {
 
     async fn update_workspace(
         &self,
-        _change: &Change,
+        change: &Change,
         id: WorkspaceId,
         name: String,
         settings: WorkspaceSettings,
     ) -> Result<Workspace> {
-        self.write(small(id.0), move |batch| workspaces::update(batch, id, &name, &settings)).await
+        let change = change.clone();
+        self.write(small(id.0), move |batch| {
+            workspaces::update(batch, &change, id, &name, &settings)
+        })
+        .await
     }
 
     async fn workspace(&self, slug: &Slug) -> Result<Option<Workspace>> {
@@ -349,15 +359,17 @@ impl MetadataStore for RedbStore {
 
     async fn update_repository(
         &self,
-        _change: &Change,
+        change: &Change,
         id: RepositoryId,
         fields: RepositoryFields,
     ) -> Result<Repository> {
-        self.write(small(0), move |batch| repositories::update(batch, id, &fields)).await
+        let change = change.clone();
+        self.write(small(0), move |batch| repositories::update(batch, &change, id, &fields)).await
     }
 
-    async fn delete_repository(&self, _change: &Change, id: RepositoryId) -> Result<()> {
-        self.write(small(0), move |batch| repositories::delete(batch, id)).await
+    async fn delete_repository(&self, change: &Change, id: RepositoryId) -> Result<()> {
+        let change = change.clone();
+        self.write(small(0), move |batch| repositories::delete(batch, &change, id)).await
     }
 
     async fn repository(&self, workspace: WorkspaceId, slug: &Slug) -> Result<Option<Repository>> {
@@ -683,10 +695,15 @@ impl MetadataStore for RedbStore {
             .await
     }
 
-    async fn give_up(&self, package: PackageId, what: &GiveUp) -> Result<(Vec<Cause>, bool)> {
-        let what = what.clone();
+    async fn give_up(
+        &self,
+        change: &Change,
+        package: PackageId,
+        what: &GiveUp,
+    ) -> Result<(Vec<Cause>, bool)> {
+        let (change, what) = (change.clone(), what.clone());
         let size = Size { workspace: COLLECTION, rows: 1024, bytes: 64 << 10 };
-        self.write(size, move |batch| undo::give_up(batch, package, &what)).await
+        self.write(size, move |batch| undo::give_up(batch, &change, package, &what)).await
     }
 
     async fn pending(&self, package: PackageId, limit: usize) -> Result<Vec<DueEntry>> {
@@ -709,6 +726,43 @@ impl MetadataStore for RedbStore {
         limit: usize,
     ) -> Result<Vec<(ReceiptCursor, Receipt)>> {
         self.read(|rows| collect::receipts(rows, workspace, before, limit))
+    }
+
+    async fn record_logins(
+        &self,
+        logins: Vec<LoginSummary>,
+        uses: Vec<(String, Timestamp)>,
+    ) -> Result<()> {
+        let rows = logins.len() * 3 + uses.len() * 2;
+        let size = Size { workspace: 0, rows, bytes: logins.len() * 512 + uses.len() * 64 };
+        self.write(size, move |batch| audit::record_logins(batch, &logins, &uses)).await
+    }
+
+    async fn token_use(&self, id: &str) -> Result<Option<Timestamp>> {
+        self.read(|rows| audit::token_use(rows, id))
+    }
+
+    async fn audit(
+        &self,
+        filter: &AuditFilter,
+        before: Option<AuditPlace>,
+        limit: usize,
+    ) -> Result<AuditPage> {
+        let filter = filter.clone();
+        self.read_long(move |rows| audit::list(rows, &filter, before, limit, MOST_LOOKED_AT)).await
+    }
+
+    async fn audit_after(
+        &self,
+        after: Option<AuditPlace>,
+        limit: usize,
+    ) -> Result<Vec<AuditEvent>> {
+        self.read(|rows| audit::after(rows, after, limit))
+    }
+
+    async fn forget_audit(&self, before: Timestamp, limit: usize) -> Result<usize> {
+        let size = Size { workspace: COLLECTION, rows: limit * 2, bytes: limit * 64 };
+        self.write(size, move |batch| audit::forget(batch, before, limit)).await
     }
 
     async fn pin(&self, until: Timestamp) -> Result<()> {

@@ -5,9 +5,10 @@ use super::causes::CauseRow;
 use super::due::{self, Item};
 use super::keys::Key;
 use super::rows::{NumberRow, PackageRow, Row as _, StampRow};
-use super::{repositories, workspaces};
+use super::{audit, repositories, workspaces};
 use crate::domain::{
-    Change, Name, PackageId, PackageName, RepositoryId, Timestamp, WorkspaceId, WorkspaceSettings,
+    Change, Event, Name, PackageId, PackageName, RepositoryId, Timestamp, WorkspaceId,
+    WorkspaceSettings,
 };
 use crate::metadata::{
     Conflict, MetadataError, Package, PackageFilter, Page, Repository, Resolution, Result, Target,
@@ -132,6 +133,7 @@ pub(super) fn create(
     batch.put(Table::PackageName, &name_key(workspace, name), &NumberRow(id.0))?;
     batch.put(Table::Package, &Key::new().package(id), &row)?;
     batch.mark(Table::PackagesOf, &Key::new().repository(repository).package(id))?;
+    audit::note(batch, change, &Event::workspace(workspace, "package.create", name))?;
     row.read(id)
 }
 
@@ -152,6 +154,11 @@ pub(super) fn delete(batch: &mut Batch<'_>, change: &Change, id: PackageId) -> R
     batch.put(Table::Package, &Key::new().package(id), &row)?;
     batch.mark(Table::Deleted, &deleted_key(package.workspace, id))?;
     watch_cap(batch, package.workspace, &settings)?;
+    audit::note(
+        batch,
+        change,
+        &Event::workspace(package.workspace, "package.delete", &package.name),
+    )?;
     let keep = if mutant!("package-freed-at-once") { Duration::ZERO } else { settings.keep };
     due::set(batch, &Item::Package(id), now.plus(keep), Some(cause))
 }

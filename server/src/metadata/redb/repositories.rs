@@ -1,9 +1,10 @@
 //! Repositories.
 
+use super::audit;
 use super::batch::{Batch, Rows, Table, Walk};
 use super::keys::Key;
 use super::rows::{NumberRow, RepositoryRow, Row as _};
-use crate::domain::{Change, RepositoryId, Slug, WorkspaceId};
+use crate::domain::{Change, Event, RepositoryId, Slug, WorkspaceId};
 use crate::metadata::{
     Conflict, MetadataError, Page, Repository, RepositoryFields, Result, Stamped,
 };
@@ -63,11 +64,25 @@ pub(super) fn create(
     let created = Stamped { at: batch.now(), change: change.clone() };
     let repository = Repository { id, workspace, fields: fields.clone(), created };
     write(batch, &repository)?;
+    note(batch, change, "repository.create", &repository)?;
     Ok(repository)
+}
+
+fn note(
+    batch: &mut Batch<'_>,
+    change: &Change,
+    action: &'static str,
+    repository: &Repository,
+) -> Result<()> {
+    let fields = &repository.fields;
+    let event = Event::workspace(repository.workspace, action, &fields.slug)
+        .with("visibility", fields.visibility.as_str());
+    audit::note(batch, change, &event)
 }
 
 pub(super) fn update(
     batch: &mut Batch<'_>,
+    change: &Change,
     id: RepositoryId,
     fields: &RepositoryFields,
 ) -> Result<Repository> {
@@ -81,10 +96,11 @@ pub(super) fn update(
     }
     repository.fields = fields.clone();
     write(batch, &repository)?;
+    note(batch, change, "repository.change", &repository)?;
     Ok(repository)
 }
 
-pub(super) fn delete(batch: &mut Batch<'_>, id: RepositoryId) -> Result<()> {
+pub(super) fn delete(batch: &mut Batch<'_>, change: &Change, id: RepositoryId) -> Result<()> {
     let repository = by_id(batch, id)?.ok_or(MetadataError::NotFound)?;
     if batch.has_prefix(Table::PackagesOf, &Key::new().repository(id))? {
         return Err(Conflict::HasPackages.into());
@@ -92,7 +108,7 @@ pub(super) fn delete(batch: &mut Batch<'_>, id: RepositoryId) -> Result<()> {
     batch
         .remove(Table::RepositorySlug, &slug_key(repository.workspace, &repository.fields.slug))?;
     batch.remove(Table::Repository, &Key::new().repository(id))?;
-    Ok(())
+    note(batch, change, "repository.delete", &repository)
 }
 
 fn write(batch: &mut Batch<'_>, repository: &Repository) -> Result<()> {

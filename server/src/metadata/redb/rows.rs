@@ -10,8 +10,8 @@ use crate::domain::{
     Visibility, WorkspaceId, WorkspaceSettings,
 };
 use crate::metadata::{
-    HistoryRow, ManifestFacts, MetadataError, Package, Pulls, Repository, RepositoryFields, Result,
-    Stamped, TagEvent, Upload, Workspace,
+    AuditEvent, AuditPlace, HistoryRow, ManifestFacts, MetadataError, Package, Pulls, Repository,
+    RepositoryFields, Result, Stamped, TagEvent, Upload, Workspace,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -113,6 +113,7 @@ impl StampRow {
                     commit: self.commit,
                     branch: self.branch,
                 },
+                event: None,
             },
         }
     }
@@ -445,6 +446,34 @@ pub(super) struct DeclaredRow {
     pub(super) digest: RawDigest,
 }
 row!(DeclaredRow, "declared upload");
+
+/// An event of the audit log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AuditRow {
+    pub(super) workspace: Option<u64>,
+    pub(super) by: StampRow,
+    pub(super) action: String,
+    pub(super) target: String,
+    pub(super) details: Vec<(String, String)>,
+    pub(super) count: u64,
+    pub(super) first: u64,
+}
+row!(AuditRow, "audit event");
+
+impl AuditRow {
+    pub(super) fn read(self, place: AuditPlace) -> AuditEvent {
+        AuditEvent {
+            place,
+            workspace: self.workspace.map(WorkspaceId),
+            by: self.by.read(),
+            action: self.action,
+            target: self.target,
+            details: self.details,
+            count: self.count,
+            first: Timestamp(self.first),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct DoomedRow {

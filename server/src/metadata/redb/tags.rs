@@ -7,8 +7,8 @@ use super::batch::{Batch, Rows, Table, Walk};
 use super::due::{self, Item};
 use super::keys::{Key, KeyReader};
 use super::rows::{HistoryValue, PackageRow, PullsRow, Row as _, StampRow, TagValue};
-use super::{manifests, packages, workspaces};
-use crate::domain::{Change, Digest, PackageId, Tag, WorkspaceId, WorkspaceSettings};
+use super::{audit, manifests, packages, workspaces};
+use crate::domain::{Change, Digest, Event, PackageId, Tag, WorkspaceId, WorkspaceSettings};
 use crate::metadata::{HistoryRow, MetadataError, Page, Result, TagEvent, TagNames, TagRow};
 use std::time::Duration;
 
@@ -137,6 +137,9 @@ pub(super) fn delete(
     let from = target(batch, package, tag)?.ok_or(MetadataError::NotFound)?;
     let settings = workspaces::settings(batch, WorkspaceId(owner.workspace))?;
     remove(batch, change, &settings, package, tag, &from)?;
+    let target = format!("{}:{tag}", owner.name);
+    let event = Event::workspace(WorkspaceId(owner.workspace), "tag.delete", target);
+    audit::note(batch, change, &event.with("digest", from))?;
     touch(batch, package)
 }
 

@@ -9,9 +9,9 @@ use super::causes::CauseRow;
 use super::due::{self, Item};
 use super::keys::{Key, KeyReader};
 use super::rows::{HistoryValue, LinkRow, ManifestRow, NumberRow, PackageRow, Row as _, StampRow};
-use super::{blobs, collect, manifests, packages, reach, repositories, tags, workspaces};
+use super::{audit, blobs, collect, manifests, packages, reach, repositories, tags, workspaces};
 use crate::domain::{
-    Change, Digest, PackageId, PackageName, RepositoryId, Tag, Timestamp, WorkspaceId,
+    Change, Digest, Event, PackageId, PackageName, RepositoryId, Tag, Timestamp, WorkspaceId,
 };
 use crate::metadata::{
     Cause, Conflict, DeletedPackage, GiveUp, Kept, KeptItem, MetadataError, Restore, Result,
@@ -157,10 +157,10 @@ pub(super) fn restore(
 ) -> Result<()> {
     match what {
         Restore::Package { name, repository } => {
-            restore_package(batch, package, name.as_ref(), *repository)
+            restore_package(batch, change, package, name.as_ref(), *repository)
         }
         Restore::Manifest(digest) => {
-            packages::live_row(batch, package)?.ok_or(MetadataError::NotFound)?;
+            let owner = packages::live_row(batch, package)?.ok_or(MetadataError::NotFound)?;
             if batch.has(Table::Manifest, &manifests::key(package, digest))? {
                 show(batch, package, digest)?;
             } else if batch.has(Table::Link, &blobs::link_key(package, digest))? {
@@ -168,6 +168,10 @@ pub(super) fn restore(
             } else {
                 return Err(MetadataError::NotFound);
             }
+            let target = format!("{}@{digest}", owner.name);
+            let workspace = WorkspaceId(owner.workspace);
+            let event = Event::workspace(workspace, "manifest.restore", target);
+            audit::note(batch, change, &event)?;
             tags::touch(batch, package)
         }
         Restore::Tag { tag, digest } => restore_tag(batch, change, package, tag, *digest),
@@ -192,6 +196,9 @@ fn restore_tag(
     show(batch, package, &digest)?;
     let settings = workspaces::settings(batch, WorkspaceId(owner.workspace))?;
     tags::point(batch, change, &settings, package, tag, &digest)?;
+    let target = format!("{}:{tag}", owner.name);
+    let event = Event::workspace(WorkspaceId(owner.workspace), "tag.restore", target);
+    audit::note(batch, change, &event.with("digest", digest))?;
     tags::touch(batch, package)
 }
 
@@ -244,6 +251,7 @@ fn show_blob(batch: &mut Batch<'_>, package: PackageId, digest: &Digest) -> Resu
 
 fn restore_package(
     batch: &mut Batch<'_>,
+    change: &Change,
     package: PackageId,
     name: Option<&PackageName>,
     repository: Option<RepositoryId>,
@@ -275,11 +283,33 @@ fn restore_package(
     batch.put(Table::PackageName, &name_key, &NumberRow(package.0))?;
     batch.mark(Table::PackagesOf, &Key::new().repository(repository).package(package))?;
     batch.remove(Table::Deleted, &packages::deleted_key(was.workspace, package))?;
+    audit::note(batch, change, &Event::workspace(was.workspace, "package.restore", name))?;
     due::clear(batch, &Item::Package(package))
 }
 
 /// Ends the keeping of things before their time. Returns the events and whether to call again.
 pub(super) fn give_up(
+    batch: &mut Batch<'_>,
+    change: &Change,
+    package: PackageId,
+    what: &GiveUp,
+) -> Result<(Vec<Cause>, bool)> {
+    let (causes, more) = end_keeping(batch, package, what)?;
+    if !causes.is_empty() {
+        let row = reach::any_package(batch, package)?.ok_or(MetadataError::NotFound)?;
+        let target = match what {
+            GiveUp::All => row.name,
+            GiveUp::Digest(digest) => format!("{}@{digest}", row.name),
+            GiveUp::Tag(tag) => format!("{}:{tag}", row.name),
+        };
+        let event = Event::workspace(WorkspaceId(row.workspace), "space.reclaim", target);
+        audit::note(batch, change, &event.with("events", causes.len()))?;
+    }
+    Ok((causes, more))
+}
+
+/// The same without an event: what the server does by itself is told by receipts.
+pub(super) fn end_keeping(
     batch: &mut Batch<'_>,
     package: PackageId,
     what: &GiveUp,

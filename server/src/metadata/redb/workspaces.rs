@@ -2,9 +2,9 @@
 
 use super::batch::{Batch, Rows, Table, Walk};
 use super::keys::Key;
-use super::packages;
 use super::rows::{NumberRow, Row as _, WorkspaceRow};
-use crate::domain::{Change, Slug, WorkspaceId, WorkspaceSettings};
+use super::{audit, packages};
+use crate::domain::{Change, Event, Slug, WorkspaceId, WorkspaceSettings};
 use crate::metadata::{Conflict, MetadataError, NewWorkspace, Page, Result, Stamped, Workspace};
 
 pub(super) fn by_id(rows: &impl Rows, id: WorkspaceId) -> Result<Option<Workspace>> {
@@ -53,11 +53,13 @@ pub(super) fn create(
     };
     batch.put(Table::WorkspaceSlug, &slug, &NumberRow(id.0))?;
     batch.put(Table::Workspace, &Key::new().workspace(id), &WorkspaceRow::new(&workspace))?;
+    audit::note(batch, change, &Event::workspace(id, "workspace.create", &new.slug))?;
     Ok(workspace)
 }
 
 pub(super) fn update(
     batch: &mut Batch<'_>,
+    change: &Change,
     id: WorkspaceId,
     name: &str,
     settings: &WorkspaceSettings,
@@ -67,6 +69,7 @@ pub(super) fn update(
     workspace.settings = settings.clone();
     batch.put(Table::Workspace, &Key::new().workspace(id), &WorkspaceRow::new(&workspace))?;
     packages::watch_cap(batch, id, settings)?;
+    audit::note(batch, change, &Event::workspace(id, "workspace.change", &workspace.slug))?;
     Ok(workspace)
 }
 

@@ -379,7 +379,8 @@ mod on {
         settle(&on).await;
         on.blob(on.first, "new").await;
         on.put(on.first, Fixture::image(&["new"], &["v1"])).await.unwrap();
-        let (causes, more) = on.store.give_up(on.first, &GiveUp::Tag(tag("v1"))).await.unwrap();
+        let (causes, more) =
+            on.store.give_up(&change(), on.first, &GiveUp::Tag(tag("v1"))).await.unwrap();
         assert_eq!((causes.len(), more), (1, false));
         assert_eq!(settle(&on).await.blobs, 1);
         assert_eq!(on.store.doomed(9).await.unwrap().len(), 1, "without a purge delay");

@@ -29,7 +29,7 @@ fn bearer(token: &Secret) -> String {
 /// client would that retries nothing.
 async fn use_accounts(world: &World, told: &mut Told) {
     let Some(auth) = accounts(world).await else { return };
-    let new = || NewToken { name: "test".to_owned(), lifetime: None };
+    let new = || NewToken { name: "test".to_owned(), lifetime: None, scopes: None };
     if let Ok((_, token)) = auth.create_personal_token(&admin(), &change(), new()).await {
         if let Ok(login) = auth.login(Some(&bearer(&token)), None).await
             && let Ok(issued) = auth.issue(&login, Vec::new()).await

@@ -4,7 +4,7 @@ use super::model::{Kept, Model, Package};
 use super::operation::{Operation, settings};
 use super::step::{Fault, Reclaimed, Step, Wall, Work};
 use super::universe::{Plan, Thing, Universe};
-use super::world::{World, admin, name, tag};
+use super::world::{World, admin, change, name, tag};
 use standpipe_server::domain::{PackageId, Timestamp};
 use standpipe_server::fault::{Fault as Injected, Lasting};
 use standpipe_server::metadata::{Cause, Freed, GiveUp};
@@ -336,9 +336,9 @@ impl History {
         };
         if self.model.settings.keep_bytes.is_none() {
             let access = self.world.administered(id).await.unwrap();
-            self.world.registry.reclaim(&access, &what).await.unwrap();
+            self.world.registry.reclaim(&access, &change(), &what).await.unwrap();
         } else {
-            while self.world.metadata.give_up(id, &what).await.unwrap().1 {}
+            while self.world.metadata.give_up(&change(), id, &what).await.unwrap().1 {}
         }
         self.sync(&allowed).await?;
         for kept in allowed {
@@ -360,9 +360,9 @@ impl History {
         ensure!(proof.is_ok() == expected, "package {id} can be given up: {}", proof.is_ok());
         let Ok(proof) = proof else { return Ok(()) };
         if self.model.settings.keep_bytes.is_none() {
-            self.world.registry.reclaim_deleted(&proof).await.unwrap();
+            self.world.registry.reclaim_deleted(&proof, &change()).await.unwrap();
         } else {
-            self.world.metadata.give_up(id, &GiveUp::All).await.unwrap();
+            self.world.metadata.give_up(&change(), id, &GiveUp::All).await.unwrap();
         }
         self.sync(&BTreeSet::from([Kept::Package(id)])).await
     }

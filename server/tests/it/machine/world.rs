@@ -47,7 +47,7 @@ pub(super) struct World {
 }
 
 pub(super) fn admin() -> Caller {
-    Caller { principal: Principal::User("admin".parse().unwrap()), credential: None, grants: None }
+    Caller::of(Principal::User("admin".parse().unwrap()))
 }
 
 pub(super) fn change() -> Change {
@@ -75,8 +75,7 @@ impl World {
         files.sync_dir(Path::new("/")).unwrap();
         let mut world = Self::open(files, DatabaseFile::new(FaultPlan::new()), START);
         let metadata = &world.metadata;
-        let user =
-            documents::User { password_hash: String::new(), instance_admin: true, disabled: false };
+        let user = documents::User { instance_admin: true, ..documents::User::default() };
         let (kind, change) = (DocumentKind::User, change());
         metadata.put_document(&change, kind, "admin", None, user.encode()).await.unwrap();
         let new = NewWorkspace {

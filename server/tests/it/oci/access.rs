@@ -173,7 +173,7 @@ async fn a_role_that_is_taken_away_holds_for_tokens_that_are_out_already() {
     let token = world.narrowed(&ann, &["repository:acme/shop:pull,push,delete"]).await;
     let upload = token.start_upload("acme/shop").await;
     let _ = token.send(Method::PATCH, &upload, &[], "0123").await.expect(202);
-    let close = format!("{upload}?digest={}", digest(b"0123"));
+    let close = format!("{upload}&digest={}", digest(b"0123"));
     world.grant("acme", "shop", "ann", Role::Read).await;
     let _ = token.send(Method::PUT, &close, &[], "").await.refused(403, "DENIED");
     world.revoke("acme", "shop", "ann").await;

@@ -114,11 +114,8 @@ async fn what_visibility_means_is_read_at_every_request() {
     let path = "/v2/acme/site/tags/list";
     let _ = world.anonymous().get(path).await.expect(200);
     let registry = &world.app.registry;
-    let admin = standpipe_server::domain::Caller {
-        principal: standpipe_server::domain::Principal::User("admin".parse().expect("a name")),
-        credential: None,
-        grants: None,
-    };
+    let principal = standpipe_server::domain::Principal::User("admin".parse().expect("a name"));
+    let admin = standpipe_server::domain::Caller::of(principal);
     let (workspace, site) = ("acme".parse().expect("a slug"), "site".parse().expect("a slug"));
     let action = standpipe_server::domain::Action::Manage;
     let access = registry.repository_for(&admin, &workspace, &site, action).await.expect("access");

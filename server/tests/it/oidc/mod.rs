@@ -16,6 +16,37 @@ use serde_json::{Value, json};
 use standpipe_server::auth::{IssuerSettings, OidcAlgorithm};
 use standpipe_server::domain::ClaimNames;
 
+/// An issuer and a build of it, for tests about something else.
+pub(crate) struct Builds {
+    issuer: Issuer,
+    key: issuer::Key,
+}
+
+impl Builds {
+    pub(crate) async fn start() -> Self {
+        let issuer = Issuer::start().await;
+        let key = issuer.fresh_key();
+        Self { issuer, key }
+    }
+
+    /// A world that trusts the issuer.
+    pub(crate) async fn world(&self) -> World {
+        trusting(vec![trusted(&self.issuer)]).await
+    }
+
+    /// A build with the role `write` on a repository.
+    pub(crate) async fn bound_to(&self, world: &World, repository: &str) -> Client {
+        let body = binding(&self.issuer, json!({}));
+        let _ = try_bind(world, "admin", repository, body).await.expect(201);
+        build(world, &self.issuer.token(&self.key, json!({})))
+    }
+
+    /// What a binding is made with.
+    pub(crate) fn binding(&self) -> Value {
+        binding(&self.issuer, json!({ "source_repository": "another" }))
+    }
+}
+
 /// The repository that builds.
 const SOURCE: &str = "{9b21ae2c-4f4f-4c6e-8a2e-0b7f6f3f2f10}";
 /// For whom its tokens are.

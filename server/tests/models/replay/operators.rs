@@ -1,5 +1,6 @@
 //! What people and the machine do besides pushing is done to the core.
 
+use super::core::change;
 use super::walk::{Check, Walk, failed, same};
 use crate::rows::{CLIENTS, Doomed, Item, PACKAGES, Removal, State};
 use crate::world::Action;
@@ -103,7 +104,7 @@ impl Walk {
         let is_due = |kind: DueKind| entries.iter().any(|entry| entry.what == kind);
         let mut more = true;
         while more {
-            more = store.give_up(id, &GiveUp::Digest(digest)).await.map_err(failed)?.1;
+            more = store.give_up(&change(), id, &GiveUp::Digest(digest)).await.map_err(failed)?.1;
         }
         let row = self.state.packages[usize::from(package)].row(item);
         let hidden = row.is_some_and(|row| row.hidden.is_some());
