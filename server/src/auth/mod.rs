@@ -16,6 +16,7 @@ mod password;
 mod registry_token;
 pub mod scope;
 mod secret;
+pub mod sessions;
 mod token;
 mod tokens;
 

@@ -22,13 +22,13 @@ pub mod extract;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod home;
 mod limits;
 mod metrics;
 pub mod oci;
 mod ops;
 pub mod serve;
 pub mod token;
+mod web;
 
 use crate::app::App;
 use axum::Router;
@@ -60,7 +60,7 @@ pub fn router(app: Arc<App>) -> Router {
 pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
     let routes = Router::new()
         .merge(ops::routes())
-        .merge(home::routes())
+        .merge(web::routes())
         .merge(token::routes())
         .merge(api::routes())
         .fallback(nothing)
@@ -74,8 +74,14 @@ pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
         .layer(axum::middleware::from_fn_with_state(app, boundary::boundary))
 }
 
-async fn nothing() -> ApiError {
-    ApiError::not_found("such page")
+/// A browser is shown a page, anything else a problem.
+async fn nothing(headers: axum::http::HeaderMap) -> axum::response::Response {
+    use axum::response::IntoResponse as _;
+    let wanted = headers.get(axum::http::header::ACCEPT).and_then(|value| value.to_str().ok());
+    if wanted.is_some_and(|wanted| wanted.contains("text/html")) {
+        return web::error::nothing().into_response();
+    }
+    ApiError::not_found("such page").into_response()
 }
 
 async fn not_like_that() -> ApiError {

@@ -42,6 +42,8 @@ pub enum DocumentKind {
     Permission,
     /// A project: `<workspace id>/<key>`.
     Project,
+    /// Somebody signed in to the pages: `<username>/<hash of the cookie's secret>`.
+    Session,
     /// Something of the whole instance, such as the token signing key.
     Setting,
     /// A machine or personal token: its id.

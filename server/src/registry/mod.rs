@@ -12,6 +12,7 @@ pub mod catalog;
 mod checked;
 pub mod collection;
 pub mod error;
+pub mod image;
 pub mod manifests;
 pub mod packages;
 pub mod projects;
@@ -23,6 +24,7 @@ pub mod tags;
 pub mod undo;
 pub mod uploads;
 pub mod verify;
+pub mod viewing;
 pub mod workspaces;
 
 use crate::blobs::BlobStore;
@@ -77,6 +79,7 @@ pub struct Registry {
     verifier: Arc<verify::Verifier>,
     backups: Arc<backup::BackupState>,
     sound: Arc<Sound>,
+    platforms: Arc<viewing::Platforms>,
     /// When this registry was opened.
     started: Timestamp,
 }
@@ -92,7 +95,7 @@ impl Registry {
         space: Option<SpaceWatch>,
     ) -> Self {
         let (pulls, finishing, collector) = Default::default();
-        let (verifier, backups) = Default::default();
+        let (verifier, backups, platforms) = Default::default();
         let started = clock.now();
         let sound = Arc::new(Sound::new(limits.rehash_after));
         Self {
@@ -107,6 +110,7 @@ impl Registry {
             verifier,
             backups,
             sound,
+            platforms,
             started,
         }
     }

@@ -71,6 +71,7 @@ impl Key {
             DocumentKind::User => 5,
             DocumentKind::WorkspacePermission => 6,
             DocumentKind::OidcBinding => 7,
+            DocumentKind::Session => 32,
         })
     }
 
