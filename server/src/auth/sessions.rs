@@ -82,9 +82,7 @@ impl Authenticator {
         let key = session_key(&user, &id_of(&secret));
         let change = Change::by_server("sign-in");
         let metadata = self.0.registry.metadata();
-        metadata
-            .put_document(&change, DocumentKind::Session, &key, None, session.encode())
-            .await?;
+        metadata.put_document(&change, DocumentKind::Session, &key, None, session.encode()).await?;
         Ok(NewSession { cookie: Secret::new(format!("{secret}.{user}")) })
     }
 
@@ -92,10 +90,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// [`AuthError::Unavailable`].
-    pub async fn session(
-        &self,
-        cookie: &str,
-    ) -> std::result::Result<Option<SignedIn>, AuthError> {
+    pub async fn session(&self, cookie: &str) -> std::result::Result<Option<SignedIn>, AuthError> {
         let Some((secret, user)) = read_cookie(cookie) else { return Ok(None) };
         let id = id_of(secret);
         let metadata = self.0.registry.metadata();

@@ -167,8 +167,11 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     // Lists that people look at; rows in proportion to the page.
 
     /// A page of a workspace's packages with their repositories and byte totals.
-    async fn package_list(&self, workspace: WorkspaceId, query: PackageQuery)
-    -> Result<PackageList>;
+    async fn package_list(
+        &self,
+        workspace: WorkspaceId,
+        query: PackageQuery,
+    ) -> Result<PackageList>;
 
     /// A page of a package's tags with the manifests that they point to.
     async fn tag_list(&self, package: PackageId, query: TagQuery) -> Result<TagList>;

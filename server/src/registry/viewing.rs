@@ -9,13 +9,11 @@ use super::image::ImageConfig;
 use super::{Registry, RegistryError, Result};
 use crate::blobs::BlobError;
 use crate::domain::manifest::outline::Outline;
-use crate::domain::{
-    Caller, Digest, PackageId, ProjectKey, Reference, RepositoryId, Timestamp, UploadId,
-};
+use crate::domain::{Caller, Digest, ProjectKey, Reference, RepositoryId, Timestamp, UploadId};
 use crate::metadata::{
-    BlobUse, HistoryRow, Largest, ListCursor, ManifestInspection, ManifestOverview, Order, Package,
-    PackageList, PackageQuery, ReaderStatistics, Repository, TagEvent, TagList, TagQuery, Upcoming,
-    Upload, Workspace,
+    BlobUse, Held, HistoryRow, Largest, ListCursor, ManifestInspection, ManifestOverview,
+    MetadataError, Order, Package, PackageList, PackageQuery, Preview, ReaderStatistics,
+    Repository, Selection, TagEvent, TagList, TagQuery, Upcoming, Upload, Workspace,
 };
 use futures_util::StreamExt as _;
 use std::collections::HashMap;
@@ -31,6 +29,8 @@ const MOST_REMEMBERED: usize = 10_000;
 pub const MOST_PARTS: usize = 50;
 /// How many upload sessions are looked through.
 const MOST_UPLOADS: usize = 1_000;
+/// How many rows a search looks at for a page.
+const MOST_PROBES: u64 = 20_000;
 /// How many packages are looked through for the largest ones.
 const MOST_WEIGHED: usize = 10_000;
 
@@ -325,10 +325,7 @@ impl Registry {
         self.uploads_where(|_| true).await
     }
 
-    async fn uploads_where(
-        &self,
-        wanted: impl Fn(&Upload) -> bool,
-    ) -> Result<Vec<RunningUpload>> {
+    async fn uploads_where(&self, wanted: impl Fn(&Upload) -> bool) -> Result<Vec<RunningUpload>> {
         let mut running = Vec::new();
         for upload in self.metadata.uploads(None, MOST_UPLOADS).await? {
             if !wanted(&upload) {
@@ -364,16 +361,29 @@ impl Registry {
         Ok(self.deleting(|| self.metadata.end_upload(id)).await?)
     }
 
-    /// A deleted package of a workspace that its administrator may look at.
+    /// What a workspace holds that no tag leads to, as far as a page may search.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn held_in_part(&self, workspace: &Workspace) -> Result<Held> {
+        Ok(self.metadata.held(workspace.id, MOST_PROBES).await?)
+    }
+
+    /// What a deletion would free, as far as a page may search.
     ///
     /// # Errors
     /// [`RegistryError::NotFound`].
-    pub async fn was_deleted(
+    pub async fn preview_in_part(
         &self,
-        access: &Administered<Workspace>,
-        id: PackageId,
-    ) -> Result<crate::metadata::DeletedPackage> {
-        Ok(self.restorable(access, id).await?.package().clone())
+        access: &Administered<Package>,
+        selection: &Selection,
+    ) -> Result<Preview> {
+        match self.metadata.preview(access.subject.id, selection, MOST_PROBES).await {
+            Err(MetadataError::NotFound) => {
+                Err(RegistryError::NotFound("such tag or manifest in the package".to_owned()))
+            }
+            other => Ok(other?),
+        }
     }
 
     /// What reading the metadata has cost since the start.

@@ -84,9 +84,9 @@ fn page(
 ) -> Html {
     let slug = &room.workspace.slug;
     let host = viewer.host.as_deref().unwrap_or("<this server>");
-    let choices = offered.iter().map(|repository| {
-        (repository.fields.slug.to_string(), repository.fields.slug.to_string())
-    });
+    let choices = offered
+        .iter()
+        .map(|repository| (repository.fields.slug.to_string(), repository.fields.slug.to_string()));
     let form = Form {
         viewer,
         action: format!("/w/{slug}/create-package"),

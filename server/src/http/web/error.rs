@@ -28,17 +28,29 @@ impl WebError {
 
     /// The form is not of this session.
     pub(super) fn form_is_old() -> Self {
-        Self::plain(StatusCode::FORBIDDEN, "form-is-old", "this form is from an earlier visit, so nothing was done; go back, load the page again and repeat")
+        Self::plain(
+            StatusCode::FORBIDDEN,
+            "form-is-old",
+            "this form is from an earlier visit, so nothing was done; go back, load the page again and repeat",
+        )
     }
 
     /// The form is not of this site.
     pub(super) fn from_elsewhere() -> Self {
-        Self::plain(StatusCode::FORBIDDEN, "cross-site", "this form was sent by another site, so nothing was done")
+        Self::plain(
+            StatusCode::FORBIDDEN,
+            "cross-site",
+            "this form was sent by another site, so nothing was done",
+        )
     }
 
     /// The form has too many bytes.
     pub(super) fn form_is_too_large() -> Self {
-        Self::plain(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "the form is too large; choose less at once")
+        Self::plain(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-large",
+            "the form is too large; choose less at once",
+        )
     }
 
     /// Who asks has to sign in, and comes back afterwards.

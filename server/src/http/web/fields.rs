@@ -76,13 +76,6 @@ impl Fields {
     pub(super) fn lines<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.exact(name).lines().map(str::trim).filter(|line| !line.is_empty())
     }
-
-    /// The same fields with another value for one of them.
-    pub(super) fn with(mut self, name: &str, value: impl Display) -> Self {
-        self.0.retain(|(key, _)| key != name);
-        self.0.push((name.to_owned(), value.to_string()));
-        self
-    }
 }
 
 /// A text as what it must be.
@@ -90,8 +83,7 @@ pub(super) fn parse<T>(field: &'static str, text: &str) -> Result<T, RegistryErr
 where
     T: FromStr<Err: Display>,
 {
-    text.parse::<T>()
-        .map_err(|error| RegistryError::Invalid { field, reason: error.to_string() })
+    text.parse::<T>().map_err(|error| RegistryError::Invalid { field, reason: error.to_string() })
 }
 
 impl FromRequestParts<Arc<App>> for Fields {

@@ -152,7 +152,13 @@ impl Form<'_> {
 }
 
 /// A form of one button.
-pub(super) fn button(viewer: &Viewer, action: &str, kind: &str, label: &str, hidden: &[(&str, &str)]) -> Markup {
+pub(super) fn button(
+    viewer: &Viewer,
+    action: &str,
+    kind: &str,
+    label: &str,
+    hidden: &[(&str, &str)],
+) -> Markup {
     html! {
         form.inline method="post" action=(action) {
             (token(viewer))

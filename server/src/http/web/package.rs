@@ -5,9 +5,11 @@
 
 use super::error::WebError;
 use super::fields::{At, Fields};
-use super::page::{Html, Page, Tab};
 use super::packages::Search;
-use super::parts::{author, badge, bytes, copyable, digest, empty, grouped, notice, short_digest, time};
+use super::page::{Html, Page, Tab};
+use super::parts::{
+    author, badge, bytes, copyable, digest, empty, grouped, notice, short_digest, time,
+};
 use super::viewer::Viewer;
 use super::workspaces::{Room, room};
 use super::{TAGS, form};
@@ -37,12 +39,7 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Looks a package up.
-    pub(super) async fn of(
-        app: &App,
-        viewer: &Viewer,
-        slug: &Slug,
-        id: PackageId,
-    ) -> Result<Self> {
+    pub(super) async fn of(app: &App, viewer: &Viewer, slug: &Slug, id: PackageId) -> Result<Self> {
         let room = room(app, viewer, slug).await?;
         let access = app.registry.package_for(viewer.caller(), slug, id, Action::Pull).await?;
         let repository = app.registry.repository_of(&access).await?;
@@ -100,7 +97,8 @@ pub(super) async fn show(
         let found = app.registry.platforms(&opened.access, manifest).await?;
         platforms.insert(manifest.facts.digest, found);
     }
-    let gone: Vec<Tag> = query.all("deleted").filter_map(|tag| tag.parse().ok()).take(TAGS).collect();
+    let gone: Vec<Tag> =
+        query.all("deleted").filter_map(|tag| tag.parse().ok()).take(TAGS).collect();
     let deleted = app.registry.deleted_tags(&opened.access, &gone).await?;
     let shown = Shown { opened, search, usage, list, platforms, deleted };
     let title = shown.opened.name().to_owned();
@@ -217,7 +215,7 @@ impl Shown {
         html! {
             form method="get" action={ (self.opened.url()) "/delete-tags" } data-choose {
                 (table)
-                div.actions.stick {
+                div.actions {
                     button type="submit" data-counts="Preview deletion" { "Preview deletion" }
                     button type="submit" formaction={ (self.opened.url()) "/compare" } { "Compare two" }
                 }
@@ -278,7 +276,8 @@ impl Shown {
     }
 
     fn platforms_of(&self, manifest: &ManifestOverview) -> Markup {
-        let found = self.platforms.get(&manifest.facts.digest).map(Vec::as_slice).unwrap_or_default();
+        let found =
+            self.platforms.get(&manifest.facts.digest).map(Vec::as_slice).unwrap_or_default();
         html! {
             @for platform in found.iter().take(6) { (badge("plain", platform, "Platform")) " " }
             @if found.len() > 6 { span.quiet { "and " (found.len() - 6) " more" } }

@@ -55,7 +55,6 @@ pub(super) enum Tab {
     Workspaces,
     People,
     Health,
-    Profile,
 }
 
 impl Tab {
@@ -69,7 +68,6 @@ impl Tab {
             Self::Workspaces => "Workspaces",
             Self::People => "People",
             Self::Health => "Health",
-            Self::Profile => "Profile",
         }
     }
 }

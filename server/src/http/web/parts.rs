@@ -190,10 +190,7 @@ mod tests {
     #[test]
     fn what_came_from_outside_is_text() {
         let change = Change { actor: "<b>".to_owned(), ..Change::by_server("x") };
-        assert_eq!(
-            actor(&change, None).into_string(),
-            "<span class=\"actor\">&lt;b&gt;</span>"
-        );
+        assert_eq!(actor(&change, None).into_string(), "<span class=\"actor\">&lt;b&gt;</span>");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Repositories: their list, grouped by project, and the packages of one.
 
+use super::PAGE;
 use super::error::{WebError, percent};
 use super::fields::{At, Fields};
 use super::packages::Listing;
@@ -7,7 +8,6 @@ use super::page::{Html, Page, Tab};
 use super::parts::{badge, empty, pager};
 use super::viewer::Viewer;
 use super::workspaces::{Room, room};
-use super::{PAGE, form};
 use crate::app::App;
 use crate::domain::{Action, ProjectKey, Role, Slug, Visibility};
 use crate::metadata::{self, Repository, Workspace};
@@ -127,7 +127,8 @@ fn list_page(
 ) -> Markup {
     let base = format!("/w/{}", room.workspace.slug);
     let next = found.last().filter(|_| more);
-    let next = next.map(|last| format!("{base}/repositories?after={}", percent(last.fields.slug.as_str())));
+    let next = next
+        .map(|last| format!("{base}/repositories?after={}", percent(last.fields.slug.as_str())));
     let first = later.then(|| format!("{base}/repositories"));
     html! {
         div.head {
@@ -210,9 +211,4 @@ pub(super) async fn show(
     };
     let title = opened.access.subject().fields.name.clone();
     Ok(opened.page(&viewer, &title).show(&content))
-}
-
-/// A button that ends something, with the question before it.
-pub(super) fn end_button(viewer: &Viewer, action: &str, label: &str, question: &str) -> Markup {
-    form::sure(viewer, action, label, question, &[])
 }

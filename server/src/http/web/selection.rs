@@ -47,7 +47,7 @@ pub(super) async fn preview(
         chosen.push(Chosen { details, holders });
     }
     let selection = Selection::Tags(tags);
-    let preview = app.registry.deletion_preview(&opened.access, &selection).await?;
+    let preview = app.registry.preview_in_part(&opened.access, &selection).await?;
     let content = preview_page(&app, &viewer, &opened, &chosen, preview);
     let page = opened.page(&viewer, "Delete tags");
     Ok(page.below(opened.name(), opened.url()).show(&content))
@@ -99,7 +99,7 @@ pub(super) async fn preview_package(
     At((slug, id)): At<(Slug, PackageId)>,
 ) -> std::result::Result<Html, WebError> {
     let opened = Opened::of(&app, &viewer, &slug, id).await?;
-    let preview = app.registry.deletion_preview(&opened.access, &Selection::Package).await?;
+    let preview = app.registry.preview_in_part(&opened.access, &Selection::Package).await?;
     let content = html! {
         h1 { "Delete the image " (opened.name()) "?" }
         p { "All its tags and manifests go. Its name is free at once; whoever pulls it is told that it is not there." }
@@ -152,7 +152,8 @@ fn preview_page(
 ) -> Markup {
     let tags: Vec<&Tag> = chosen.iter().map(|chosen| &chosen.details.row.tag).collect();
     let count = chosen.len();
-    let title = if count == 1 { "Delete 1 tag?".to_owned() } else { format!("Delete {count} tags?") };
+    let title =
+        if count == 1 { "Delete 1 tag?".to_owned() } else { format!("Delete {count} tags?") };
     html! {
         h1 { (title) }
         table.list {

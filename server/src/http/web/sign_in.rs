@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn nobody_is_led_away_after_signing_in() {
         assert_eq!(ours("/w/acme?prefix=a"), "/w/acme?prefix=a");
-        for away in ["", "//evil", "https://evil", "/\\evil", "javascript:x", "/a\nb", "/sign-out"] {
+        for away in ["", "//evil", "https://evil", "/\\evil", "javascript:x", "/a\nb", "/sign-out"]
+        {
             assert_eq!(ours(away), "/", "{away:?}");
         }
     }

@@ -10,7 +10,7 @@ use super::fields::Fields;
 use crate::app::{App, HttpSettings};
 use crate::auth::sessions::{SignedIn, form_token, visit};
 use crate::auth::{AuthError, Secret};
-use crate::domain::{Caller, Change, Origin};
+use crate::domain::{Caller, Change, Origin, Timestamp};
 use crate::http::extract::{RequestContext, source};
 use crate::registry::access;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -27,6 +27,8 @@ pub(super) const TOKEN_FIELD: &str = "form_token";
 pub(super) struct Viewer {
     signed_in: SignedIn,
     cookie: String,
+    /// When.
+    pub(super) now: Timestamp,
     /// The host as clients name it, if that is known.
     pub(super) host: Option<String>,
 }
@@ -83,7 +85,8 @@ impl FromRequestParts<Arc<App>> for Viewer {
         }
         let origin = crate::http::challenge::origin(&app.http);
         let host = origin.and_then(|url| url.split_once("://").map(|(_, host)| host.to_owned()));
-        Ok(Self { signed_in, cookie, host })
+        let now = app.registry.clock().now();
+        Ok(Self { signed_in, cookie, now, host })
     }
 }
 
@@ -163,9 +166,8 @@ impl Visit {
     /// Goes on with the visit that a request belongs to, or begins one.
     pub(super) fn of(headers: &HeaderMap, settings: &HttpSettings) -> Result<Self, AuthError> {
         let name = visit_cookie(settings);
-        let known = cookie(headers, &name).filter(|text| {
-            text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
-        });
+        let known = cookie(headers, &name)
+            .filter(|text| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()));
         let secret = known.map_or_else(visit, Ok)?;
         let form_token = form_token(&secret);
         let set_cookie = set_cookie(&name, &secret, "Strict", settings);

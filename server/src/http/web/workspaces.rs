@@ -77,7 +77,8 @@ pub(super) async fn home(
         @if rows.is_empty() { (nothing(&viewer)) } @else { (list(&rows)) }
         (pager(first, next.as_deref()))
     };
-    let page = Page { viewer: &viewer, title: "Workspaces", place: Place::Nowhere, crumbs: Vec::new() };
+    let page =
+        Page { viewer: &viewer, title: "Workspaces", place: Place::Nowhere, crumbs: Vec::new() };
     Ok(page.show(&content))
 }
 

@@ -374,9 +374,7 @@ fn all_times(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         let tag = key.text().ok_or(MetadataError::Corrupt("tag time"))?;
         let value: Option<TagValue> =
             rows.row(Table::Tag, &Key::new().number(package).text(tag))?;
-        if !found.removing.contains(&package)
-            && value.is_none_or(|value| value.moved.at != at)
-        {
+        if !found.removing.contains(&package) && value.is_none_or(|value| value.moved.at != at) {
             found.words.push(format!("tag {tag} did not move last at {at}"));
         }
         Ok(())

@@ -10,10 +10,10 @@ use super::rows::{NumberRow, PackageRow, Row as _, TagValue};
 use super::{blobs, look, manifests, packages, repositories, tags, usage};
 use crate::domain::{Digest, PackageId, Reference, RepositoryId, Tag, Timestamp, WorkspaceId};
 use crate::metadata::{
-    ATTACHED, BlobUse, DueEntry, Largest, ListCursor, MOST_REFERRERS_BESIDE, MOST_TAGS_BESIDE, MOST_USES,
-    ManifestInspection, ManifestOverview, MetadataError, Order, Package, PackageList,
-    PackageOverview, PackageQuery, Repository, Result, TagList, TagQuery, Upcoming,
-    UpcomingEntry, attached_tag,
+    ATTACHED, BlobUse, DueEntry, Largest, ListCursor, MOST_REFERRERS_BESIDE, MOST_TAGS_BESIDE,
+    MOST_USES, ManifestInspection, ManifestOverview, MetadataError, Order, Package, PackageList,
+    PackageOverview, PackageQuery, Repository, Result, TagList, TagQuery, Upcoming, UpcomingEntry,
+    attached_tag,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -75,7 +75,8 @@ fn of_repositories(
             return Ok(None);
         }
     }
-    let found: Vec<_> = ids.into_iter().map(|id| packages::by_id(rows, id)).collect::<Result<_>>()?;
+    let found: Vec<_> =
+        ids.into_iter().map(|id| packages::by_id(rows, id)).collect::<Result<_>>()?;
     Ok(Some(found.into_iter().flatten().collect()))
 }
 
@@ -94,7 +95,8 @@ fn of_prefix(
     if ids.len() > MOST_GATHERED {
         return Ok(None);
     }
-    let found: Vec<_> = ids.into_iter().map(|id| packages::by_id(rows, id)).collect::<Result<_>>()?;
+    let found: Vec<_> =
+        ids.into_iter().map(|id| packages::by_id(rows, id)).collect::<Result<_>>()?;
     Ok(Some(found.into_iter().flatten().collect()))
 }
 
@@ -129,9 +131,9 @@ impl<'a, R: Rows> PackagePage<'a, R> {
         gathered.retain(|package| self.wanted(package));
         match self.query.order {
             Order::Name => gathered.sort_by(|a, b| a.name.as_str().cmp(b.name.as_str())),
-            Order::Newest => gathered.sort_by_key(|package| {
-                std::cmp::Reverse((package.updated, package.id))
-            }),
+            Order::Newest => {
+                gathered.sort_by_key(|package| std::cmp::Reverse((package.updated, package.id)))
+            }
         }
         let past = |package: &Package| match &self.query.after {
             None => true,
@@ -234,11 +236,7 @@ impl<'a, R: Rows> PackagePage<'a, R> {
 }
 
 /// A page of tags with their manifests.
-pub(super) fn tag_list(
-    rows: &impl Rows,
-    package: PackageId,
-    query: &TagQuery,
-) -> Result<TagList> {
+pub(super) fn tag_list(rows: &impl Rows, package: PackageId, query: &TagQuery) -> Result<TagList> {
     let mut list = TagList::default();
     if packages::live_row(rows, package)?.is_none() {
         return Ok(list);
@@ -333,14 +331,8 @@ fn overview(
         tags.push(tags::tag_of(rest)?);
         Ok(Walk::Continue)
     })?;
-    let mut found = manifests::referrers(
-        rows,
-        package,
-        digest,
-        None,
-        None,
-        MOST_REFERRERS_BESIDE + 1,
-    )?;
+    let mut found =
+        manifests::referrers(rows, package, digest, None, None, MOST_REFERRERS_BESIDE + 1)?;
     let more_referrers = found.len() > MOST_REFERRERS_BESIDE;
     found.truncate(MOST_REFERRERS_BESIDE);
     let kind = |facts: crate::metadata::ManifestFacts| facts.artifact_type.unwrap_or_default();
@@ -353,7 +345,15 @@ fn overview(
             attached.push(what.to_owned());
         }
     }
-    Ok(Some(ManifestOverview { facts, bytes, tags, more_tags, referrers, more_referrers, attached }))
+    Ok(Some(ManifestOverview {
+        facts,
+        bytes,
+        tags,
+        more_tags,
+        referrers,
+        more_referrers,
+        attached,
+    }))
 }
 
 fn manifest_bytes(
@@ -420,11 +420,7 @@ pub(super) fn blob_uses(
 }
 
 /// What of a workspace is looked at again next.
-pub(super) fn upcoming(
-    rows: &impl Rows,
-    workspace: WorkspaceId,
-    limit: usize,
-) -> Result<Upcoming> {
+pub(super) fn upcoming(rows: &impl Rows, workspace: WorkspaceId, limit: usize) -> Result<Upcoming> {
     let mut found = Upcoming::default();
     let mut owners: HashMap<PackageId, Option<PackageRow>> = HashMap::new();
     let mut walked = 0;

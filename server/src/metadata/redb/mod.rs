@@ -45,14 +45,14 @@ use super::{
     Receipt, ReceiptCursor, Restore, Selection, StoredObject, WriterStatistics,
 };
 use super::{
-    BlobUse, Largest, ManifestInspection, PackageList, PackageQuery, ReaderStatistics, TagList,
-    TagQuery, Upcoming,
-};
-use super::{
     BlobFacts, Document, DocumentKind, FinishedUpload, HistoryRow, Instance, Leased, Manifest,
     ManifestFacts, MetadataError, MetadataStore, NewManifest, NewUpload, NewWorkspace, Package,
     PackageFilter, PackageUsage, Page, Pull, PutManifest, Repository, RepositoryFields, Resolution,
     Result, TagNames, TagRow, Target, Upload, Workspace, WorkspaceUsage,
+};
+use super::{
+    BlobUse, Largest, ManifestInspection, PackageList, PackageQuery, ReaderStatistics, TagList,
+    TagQuery, Upcoming,
 };
 use crate::clock::Clock;
 use crate::domain::{
