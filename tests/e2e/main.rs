@@ -33,4 +33,5 @@ mod soak;
 mod sources;
 mod space;
 mod stopping;
+mod web;
 mod world;

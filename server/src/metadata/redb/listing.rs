@@ -444,7 +444,11 @@ pub(super) fn upcoming(rows: &impl Rows, workspace: WorkspaceId, limit: usize) -
             }
         };
         let Some(owner) = owner else { return Ok(Walk::Continue) };
-        let Some(entry) = due::of(rows, &item)? else { return Ok(Walk::Continue) };
+        let entry = due::of(rows, &item)?;
+        // Without an event it is the end of a promise, after which most things stay.
+        let Some(entry) = entry.filter(|entry| entry.cause.is_some()) else {
+            return Ok(Walk::Continue);
+        };
         if let Some(entry) = look::shown(rows, package, item, entry)? {
             let name = owner.read(package)?.name;
             let entry = DueEntry { at, ..entry };
