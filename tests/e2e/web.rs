@@ -74,7 +74,7 @@ fn admin_pages(shelf: &Shelf) -> Vec<(&'static str, String)> {
 /// What is wrong with the page as it is shown: wider than the window, failed, or with barriers.
 async fn faults(browser: &Browser, axe: Option<&str>) -> Vec<String> {
     let mut faults = Vec::new();
-    let script = "const cut = [...document.querySelectorAll('main *, header *, nav *')].filter((e) => { const box = e.getBoundingClientRect(); return box.width > 0 && box.right > innerWidth + 1 && !e.closest('pre') && getComputedStyle(e).position !== 'absolute'; }); return [document.documentElement.scrollWidth - innerWidth, document.title, cut.slice(0, 3).map((e) => e.outerHTML.slice(0, 120))];";
+    let script = "const cut = [...document.querySelectorAll('main *, header *, nav *')].filter((e) => { const box = e.getBoundingClientRect(); return box.width > 0 && e.checkVisibility() && box.right > innerWidth + 1 && !e.closest('pre') && getComputedStyle(e).position !== 'absolute'; }); return [document.documentElement.scrollWidth - innerWidth, document.title, cut.slice(0, 3).map((e) => e.outerHTML.slice(0, 120))];";
     let found = browser.evaluate(script).await;
     if found[0].as_i64().unwrap_or(0) > 0 {
         faults.push(format!("{} pixels too wide", found[0]));

@@ -256,7 +256,7 @@ fn announced_port(driver: &mut Child) -> u16 {
     let output = driver.stdout.take().expect("the driver's output is ours");
     let mut lines = BufReader::new(output).lines().map_while(Result::ok);
     let port = lines
-        .find_map(|line| line.split("on port ").nth(1).map(str::to_owned))
+        .find_map(|line| line.split("successfully on port ").nth(1).map(str::to_owned))
         .and_then(|rest| rest.trim_end_matches('.').parse().ok())
         .filter(|port| *port != 0);
     // Goes on reading, so that the driver never waits for somebody to do it.

@@ -25,3 +25,4 @@ mod serve;
 mod slow_disk;
 mod token;
 mod verify;
+mod web;

@@ -41,7 +41,7 @@ async fn deletes_and_undoes(scripts: bool, width: u32) {
     browser.shows("because latest points to it").await;
     browser.shows("come back").await;
     browser.click("main button.bad").await;
-    browser.shows("1.1, 1.2 are deleted").await;
+    browser.shows("1.2, 1.1 are deleted").await;
     let will = Raw::basic(&url, "will", PASSWORD);
     assert_eq!(will.manifest("acme/shop-api", "1.1").await.status, 404);
     browser.click(".notice.good button").await;
@@ -161,17 +161,21 @@ async fn an_administrator_makes_a_place_people_and_rights_without_leaving_the_pa
     let shelf = Shelf::filled().await;
     let url = shelf.world.server.url();
     browser.sign_in(&url, "admin", &shelf.admin_password).await;
-    for (path, fields) in [
-        ("/instance/create-workspace", &[("slug", "globex"), ("name", "Globex")][..]),
-        ("/w/globex/create-project", &[("key", "OPS"), ("name", "Operations")]),
-        ("/w/globex/create-repository", &[("slug", "probe"), ("name", "Probe")]),
+    for (path, fields, then) in [
+        (
+            "/instance/create-workspace",
+            [("slug", "globex"), ("name", "Globex")],
+            "There is no repository here yet",
+        ),
+        ("/w/globex/create-project", [("key", "OPS"), ("name", "Operations")], "Operations"),
+        ("/w/globex/create-repository", [("slug", "probe"), ("name", "Probe")], "Probe"),
     ] {
         browser.go(&format!("{url}{path}")).await;
         for (field, value) in fields {
             browser.fill(&format!("#field-{field}"), value).await;
         }
         browser.click("main button.main").await;
-        browser.shows(fields[1].1).await;
+        browser.shows(then).await;
     }
     browser.go(&format!("{url}/instance/people")).await;
     browser.fill("#field-username", "otto").await;
