@@ -144,7 +144,9 @@ impl Index {
         struct Fields {
             #[serde(default)]
             media_type: Option<String>,
-            #[serde(default, deserialize_with = "or_default")]
+            // The list may be empty, but an index without one is damaged (image-spec,
+            // image-index.md: REQUIRED), and must not be taken for one that names nothing.
+            #[serde(deserialize_with = "or_default")]
             manifests: Vec<Value>,
         }
         let fields: Fields = json(bytes, what)?;
@@ -162,7 +164,7 @@ impl ImageManifest {
             #[serde(default)]
             media_type: Option<String>,
             config: Value,
-            #[serde(default, deserialize_with = "or_default")]
+            #[serde(deserialize_with = "or_default")]
             layers: Vec<Value>,
         }
         let fields: Fields = json(bytes, what)?;
@@ -237,3 +239,17 @@ where
 }
 
 const LONGEST_NAME: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_whose_list_of_manifests_has_a_damaged_name_is_not_an_empty_index() {
+        let error = Index::read(br#"{"mani ests": []}"#, "index.json").unwrap_err();
+        assert!(error.to_string().contains("missing field `manifests`"), "{error}");
+        for empty in [&br#"{"manifests": []}"#[..], br#"{"manifests": null}"#] {
+            assert!(Index::read(empty, "index.json").unwrap().manifests.is_empty());
+        }
+    }
+}
