@@ -325,16 +325,7 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
             return Ok(());
         }
         let tag = key.text().ok_or(MetadataError::Corrupt("tag"))?;
-        let value = TagValue::decode(value)?;
-        let digest = value.digest.read()?;
-        if let Ok(name) = tag.parse()
-            && !rows.has(
-                Table::TagTime,
-                &listing::tag_time_key(PackageId(package), value.moved.at, &name),
-            )?
-        {
-            found.words.push(format!("tag {tag} is not found by the time of its movement"));
-        }
+        let digest = TagValue::decode(value)?.digest.read()?;
         let target = Key::new().number(package).digest(&digest);
         if manifests::visible(rows, PackageId(package), &digest)?.is_none() {
             found.words.push(format!("tag {tag} points to {digest}, which is not there"));
@@ -358,8 +349,18 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     })
 }
 
-/// Rows of the two orders by time without what they lead to.
+/// The two orders by time against what they order, from both sides.
 fn all_times(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Tag, found, &mut |found, mut key, value| {
+        let package = number(&mut key)?;
+        let tag = key.text().ok_or(MetadataError::Corrupt("tag"))?;
+        let moved = TagValue::decode(value)?.moved.at;
+        let time = Key::new().number(package).number(moved).text(tag);
+        if !found.removing.contains(&package) && !rows.has(Table::TagTime, &time)? {
+            found.words.push(format!("tag {tag} is not found by the time of its movement"));
+        }
+        Ok(())
+    })?;
     each(rows, Table::Recent, found, &mut |found, mut key, _| {
         let (workspace, at) = (number(&mut key)?, number(&mut key)?);
         let id = number(&mut key)?;

@@ -5,11 +5,11 @@ use super::{Browser, package_id};
 use crate::harness::{Client, IMAGE, World, image};
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
+use standpipe_server::clock::Stopwatch;
 use standpipe_server::domain::{Algorithm, Change, ManifestView, PackageId, Tag, Timestamp};
 use standpipe_server::metadata::{MetadataStore, NewManifest, Target};
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
 
 const AT_ONCE: usize = 256;
 /// Most rows that a page may read, whatever there is. The pages of storage search in part, and say so.
@@ -28,26 +28,31 @@ fn sizes() -> (usize, usize) {
 async fn fill(world: &World, ann: &Client) -> PackageId {
     let (packages, tags) = sizes();
     let store: Arc<dyn MetadataStore> = Arc::clone(world.app.registry.metadata());
-    let workspace = store.workspace(&"acme".parse().unwrap()).await.unwrap().expect("acme");
-    let shop =
-        store.repository(workspace.id, &"shop".parse().unwrap()).await.unwrap().expect("shop");
+    let workspace =
+        store.workspace(&"acme".parse().expect("it fits")).await.expect("it fits").expect("acme");
+    let shop = store
+        .repository(workspace.id, &"shop".parse().expect("it fits"))
+        .await
+        .expect("it fits")
+        .expect("shop");
     let create = |number: usize| {
         let store = Arc::clone(&store);
         async move {
-            let name = format!("many/p{number:05}").parse().unwrap();
-            store.create_package(&change(), workspace.id, &name, shop.id).await.unwrap();
+            let name = format!("many/p{number:05}").parse().expect("it fits");
+            store.create_package(&change(), workspace.id, &name, shop.id).await.expect("it fits");
         }
     };
     stream::iter((0..packages).map(create)).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     let base = ann.push_image("acme/shop", "base", "base").await;
-    let id = PackageId(package_id(world, "acme/shop").await.parse().unwrap());
+    let id = PackageId(package_id(world, "acme/shop").await.parse().expect("it fits"));
     // A few tags on each of many images of the same content.
     let push = |number: usize| {
         let store = Arc::clone(&store);
         let manifest = image(&[b"base"], &json!({"annotations": {"number": number.to_string()}}));
         async move {
-            let view = ManifestView::parse(IMAGE, &manifest.bytes, 100).unwrap();
-            let names = (0..4).map(|part| format!("v{number:06}-{part}").parse::<Tag>().unwrap());
+            let view = ManifestView::parse(IMAGE, &manifest.bytes, 100).expect("it fits");
+            let names =
+                (0..4).map(|part| format!("v{number:06}-{part}").parse::<Tag>().expect("it fits"));
             let new = NewManifest {
                 digest: Algorithm::Sha256.hash(&manifest.bytes),
                 media_type: IMAGE.to_owned(),
@@ -55,7 +60,7 @@ async fn fill(world: &World, ann: &Client) -> PackageId {
                 view,
                 tags: names.collect(),
             };
-            store.put_manifest(&change(), &Target::Existing(id), new).await.unwrap();
+            store.put_manifest(&change(), &Target::Existing(id), new).await.expect("it fits");
         }
     };
     stream::iter((0..tags / 4).map(push)).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
@@ -73,29 +78,7 @@ async fn every_page_reads_a_bounded_number_of_rows_however_much_there_is() {
     let mut admin = Browser::signed_in(&world, "admin").await;
     let mut bob = Browser::signed_in(&world, "bob").await;
     let package = format!("/w/acme/packages/{id}");
-    let late = Timestamp(1_900_000_000_000).0;
-    let pages = [
-        "/".to_owned(),
-        "/w/acme".to_owned(),
-        "/w/acme?sort=name".to_owned(),
-        "/w/acme?sort=name&after=many/p01000".to_owned(),
-        format!("/w/acme?sort=newest&after={late}:9"),
-        "/w/acme?prefix=many/p017".to_owned(),
-        "/w/acme?sort=name&prefix=zzz".to_owned(),
-        "/w/acme?sort=newest&prefix=zzz".to_owned(),
-        "/w/acme/repositories".to_owned(),
-        "/w/acme/repositories/vault".to_owned(),
-        "/w/acme/repositories/shop".to_owned(),
-        package.clone(),
-        format!("{package}?sort=name&after=v001000-0"),
-        format!("{package}?sort=newest&prefix=zzz"),
-        format!("{package}/version"),
-        format!("{package}/tags/fresh"),
-        format!("{package}/compare?tag=base&tag=fresh"),
-        format!("{package}/delete-tags?tag=fresh&tag=v000010-1"),
-        "/profile".to_owned(),
-        "/profile/tokens".to_owned(),
-    ];
+    let pages = pages(&package);
     for page in &pages {
         for (who, browser) in [("admin", &mut admin), ("bob", &mut bob)] {
             if who == "bob" && page.ends_with("/vault") {
@@ -132,7 +115,7 @@ async fn every_page_reads_a_bounded_number_of_rows_however_much_there_is() {
 
 async fn rows_of(world: &World, browser: &mut Browser, who: &str, page: &str) -> u64 {
     let before = world.app.registry.reader_statistics();
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let answer = browser.get(page).await.expect(200);
     let took = begun.elapsed();
     let after = world.app.registry.reader_statistics();
@@ -143,4 +126,31 @@ async fn rows_of(world: &World, browser: &mut Browser, who: &str, page: &str) ->
         "{page} as {who}: {rows} rows in {transactions} reads, {took:.1?}, {bytes} bytes"
     );
     rows
+}
+
+/// The pages of lists and of one thing.
+fn pages(package: &str) -> [String; 20] {
+    let late = Timestamp(1_900_000_000_000).0;
+    [
+        "/".to_owned(),
+        "/w/acme".to_owned(),
+        "/w/acme?sort=name".to_owned(),
+        "/w/acme?sort=name&after=many/p01000".to_owned(),
+        format!("/w/acme?sort=newest&after={late}:9"),
+        "/w/acme?prefix=many/p017".to_owned(),
+        "/w/acme?sort=name&prefix=zzz".to_owned(),
+        "/w/acme?sort=newest&prefix=zzz".to_owned(),
+        "/w/acme/repositories".to_owned(),
+        "/w/acme/repositories/vault".to_owned(),
+        "/w/acme/repositories/shop".to_owned(),
+        package.to_owned(),
+        format!("{package}?sort=name&after=v001000-0"),
+        format!("{package}?sort=newest&prefix=zzz"),
+        format!("{package}/version"),
+        format!("{package}/tags/fresh"),
+        format!("{package}/compare?tag=base&tag=fresh"),
+        format!("{package}/delete-tags?tag=fresh&tag=v000010-1"),
+        "/profile".to_owned(),
+        "/profile/tokens".to_owned(),
+    ]
 }

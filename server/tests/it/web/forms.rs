@@ -99,9 +99,7 @@ async fn every_page_forbids_frames_foreign_scripts_and_keeping() {
     let world = World::new().await;
     let mut ann = Browser::signed_in(&world, "ann").await;
     let package = package_id(&world, "acme/shop").await;
-    for path in
-        ["/", "/w/acme", &format!("/w/acme/packages/{package}"), "/nowhere", "/w/x"]
-    {
+    for path in ["/", "/w/acme", &format!("/w/acme/packages/{package}"), "/nowhere", "/w/x"] {
         let answer = ann.get(path).await;
         let policy = answer.header("content-security-policy");
         for rule in [
