@@ -172,7 +172,7 @@ impl Shown {
                                     }
                                 }
                                 td data-label="Package" { a href=(url) { (found.name) } }
-                                td data-label="Because" { @match &found.entry.cause { Some(cause) => { (because(cause)) } None => { span.quiet { "nothing refers to it" } } } }
+                                td data-label="Because" { @match &found.entry.cause { Some(cause) => { (because(cause)) } None => { "the tag was moved or deleted" } } }
                             }
                         }
                     }

@@ -445,8 +445,9 @@ pub(super) fn upcoming(rows: &impl Rows, workspace: WorkspaceId, limit: usize) -
         };
         let Some(owner) = owner else { return Ok(Walk::Continue) };
         let entry = due::of(rows, &item)?;
-        // Without an event it is the end of a promise, after which most things stay.
-        let Some(entry) = entry.filter(|entry| entry.cause.is_some()) else {
+        // A blob or manifest without an event: a promise ends, after which most things stay.
+        let leased = matches!(item, Item::Link(..) | Item::Manifest(..));
+        let Some(entry) = entry.filter(|entry| entry.cause.is_some() || !leased) else {
             return Ok(Walk::Continue);
         };
         if let Some(entry) = look::shown(rows, package, item, entry)? {
