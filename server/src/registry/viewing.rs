@@ -30,7 +30,7 @@ pub const MOST_PARTS: usize = 50;
 /// How many upload sessions are looked through.
 const MOST_UPLOADS: usize = 1_000;
 /// How many rows a search looks at for a page.
-const MOST_PROBES: u64 = 20_000;
+const MOST_PROBES: u64 = 5_000;
 /// How many packages are looked through for the largest ones.
 const MOST_WEIGHED: usize = 10_000;
 
