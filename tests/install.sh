@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Brings what building and testing need: a C compiler, the container clients, proxies.
 # Installs as root on Debian and its relatives; elsewhere says what is missing and ends with 1.
-# The Python package oras comes from PyPI into a folder of its own below the target folder.
+# The Python package oras comes from PyPI and the script axe-core from npm, each into a folder of its
+# own below the target folder.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,9 +12,10 @@ PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 # program:package, in Debian's names.
 needed=(
-    buildah:buildah busybox:busybox-static caddy:caddy cc:gcc containerd:containerd ctr:containerd
+    buildah:buildah busybox:busybox-static caddy:caddy cc:gcc chromedriver:chromium-driver
+    chromium:chromium containerd:containerd ctr:containerd
     dnsmasq:dnsmasq-base docker:docker.io docker-compose:docker-compose dockerd:docker.io
-    faketime:faketime ip:iproute2 nginx:nginx openssl:openssl podman:podman python3:python3
+    faketime:faketime ip:iproute2 nginx:nginx npm:npm openssl:openssl podman:podman python3:python3
     docker-registry:docker-registry skopeo:skopeo systemd-analyze:systemd umoci:umoci
 )
 
@@ -83,7 +85,22 @@ install_oras() {
     cp tests/oras-client.txt "$folder/installed.txt"
 }
 
+# The same for the script that looks for barriers in pages. Nothing of it is run by npm.
+install_axe() {
+    local version=4.14.1 folder=${STANDPIPE_TARGET_DIR:-${CARGO_TARGET_DIR:-target}}/tools/axe
+    if [ "$(cat "$folder/installed.txt" 2>/dev/null)" = "$version" ]; then
+        return
+    fi
+    echo "installing axe-core"
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    npm install --prefix "$folder" --no-save --no-audit --no-fund --no-update-notifier --ignore-scripts \
+        --loglevel=error "axe-core@$version" </dev/null
+    echo "$version" >"$folder/installed.txt"
+}
+
 if [ ${#missing_packages[@]} -ne 0 ]; then
     install_packages
 fi
 install_oras
+install_axe

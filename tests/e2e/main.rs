@@ -39,4 +39,5 @@ mod sources;
 mod space;
 mod stopping;
 mod tls;
+mod web;
 mod world;

@@ -26,6 +26,18 @@ pub fn oras_python() -> PathBuf {
     target_directory().join("tools/oras/bin/python")
 }
 
+/// The script of axe-core that `tests/install.sh` brought.
+#[must_use]
+pub fn axe() -> PathBuf {
+    target_directory().join("tools/axe/node_modules/axe-core/axe.min.js")
+}
+
+/// Where pictures of pages go.
+#[must_use]
+pub fn pictures() -> PathBuf {
+    target_directory().join("pictures")
+}
+
 /// Top folder of the checkout, which holds `examples/` and `pipe.yml`.
 #[must_use]
 pub fn repository_root() -> PathBuf {

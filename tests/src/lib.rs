@@ -5,6 +5,7 @@
 //! do its work panics with the command, its output and the server's log: a test that cannot be set up
 //! has failed.
 
+pub mod browser;
 pub mod clients;
 pub mod confinement;
 pub mod containerd;

@@ -18,6 +18,7 @@ mod password;
 mod registry_token;
 pub mod scope;
 mod secret;
+pub mod sessions;
 mod token;
 mod tokens;
 mod upload_pass;
@@ -109,7 +110,7 @@ impl AuthError {
 impl From<Refused> for AuthError {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Wrong => Self::Invalid,
+            Refused::Wrong => Refusal::Password.into(),
             Refused::Wait(seconds) => Self::TooMany(seconds),
         }
     }

@@ -389,16 +389,19 @@ async fn the_owner_of_an_attacked_account_gets_in_from_where_the_password_was_ri
     for guess in 0..10 {
         let guess = basic("ann", &format!("guess-{guess:04}"));
         let refused = world.auth.caller_from(Some(&guess), None).await;
-        assert!(matches!(refused, Err(AuthError::Invalid)));
+        assert!(matches!(refused, Err(AuthError::Refused(Refusal::Password))));
     }
     // What was right is remembered for a minute; after it the attack goes on.
     world.clock.advance(Duration::from_secs(61));
     let refused = world.auth.caller(Some(&basic("ann", "guess-0010"))).await;
-    assert!(matches!(refused, Err(AuthError::Invalid)));
+    assert!(matches!(refused, Err(AuthError::Refused(Refusal::Password))));
     assert!(matches!(world.auth.caller(Some(&right)).await, Err(AuthError::TooMany(_))));
     assert!(world.auth.caller_from(Some(&right), office).await.is_ok());
     let stale = world.auth.caller(Some(&basic("ann", "guess-0003"))).await;
-    assert!(matches!(stale, Err(AuthError::Invalid)), "a stale secret is told so, not to wait");
+    assert!(
+        matches!(stale, Err(AuthError::Refused(Refusal::Password))),
+        "a stale secret is told so, not to wait"
+    );
 }
 
 #[tokio::test]

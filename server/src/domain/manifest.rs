@@ -11,6 +11,7 @@ use super::{Digest, digest::InvalidDigest};
 use std::collections::HashSet;
 
 mod json;
+pub mod outline;
 
 /// OCI image manifest.
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

@@ -19,7 +19,7 @@ use serde_json::json;
 use std::sync::Arc;
 use tracing::Instrument as _;
 
-/// Nothing of ours is a page that runs something; `home.rs` and the web UI set their own policy.
+/// Nothing of ours is a page that runs something; the web UI sets its own policy.
 const POLICY: HeaderValue =
     HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; sandbox");
 /// The longest path written to the log, in bytes.
@@ -119,6 +119,10 @@ fn write(
 ) {
     // A panic does not know which API it happened in.
     let form = if seen.registry { Form::Oci } else { problem.form };
+    if form == Form::Page {
+        let policy = super::web::page::POLICY;
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
     let headers = response.headers_mut();
     for (name, value) in &problem.headers {
         set(headers, name.clone(), value);
@@ -131,12 +135,17 @@ fn write(
                 challenge::header(&app.http, app.auth.service(), challenge, scope, seen.bearer)
             }
             Form::Rest => "Basic realm=\"Standpipe\"".to_owned(),
+            // A browser would ask for a password in a window of its own.
+            Form::Page => String::new(),
         };
-        set(headers, header::WWW_AUTHENTICATE, &value);
+        if !value.is_empty() {
+            set(headers, header::WWW_AUTHENTICATE, &value);
+        }
     }
     let (kind, body) = match form {
         Form::Oci => ("application/json", oci_body(problem, context.id())),
         Form::Rest => ("application/problem+json", rest_body(problem, context.id())),
+        Form::Page => ("text/html; charset=utf-8", super::web::error::body(problem, context.id())),
     };
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CONTENT_LENGTH, body.len().into());
@@ -180,6 +189,8 @@ fn harden(response: &mut Response, id: &str, registry: bool) {
     // People store what they like; a browser must not take it for one of our pages.
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // The policy says it too; this is for browsers that do not read that part of it.
+    headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(POLICY);
     // What one caller may see is not for the next one. Whatever may be kept says so itself.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));

@@ -55,6 +55,8 @@ pub(crate) enum Form {
     Oci,
     /// RFC 9457.
     Rest,
+    /// A page of the web UI.
+    Page,
 }
 
 impl Problem {
@@ -326,6 +328,11 @@ impl ApiError {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         self.0.status
+    }
+
+    /// Everything an answer of another form needs.
+    pub(crate) fn into_problem(self) -> Problem {
+        *self.0
     }
 }
 

@@ -44,6 +44,12 @@ impl RequestContext {
         &self.id
     }
 
+    /// It is this caller who asks.
+    pub(super) fn called_by(&self, caller: &Caller) {
+        // It is set once per request; a second extractor finds the same.
+        let _: Result<(), String> = self.actor.set(caller.principal.key());
+    }
+
     /// Who asked, once that is known.
     pub(super) fn actor(&self) -> Option<&str> {
         self.actor.get().map(String::as_str)
@@ -95,8 +101,7 @@ impl Requester {
     }
 
     fn of(caller: Caller, context: Arc<RequestContext>, parts: &Parts) -> Self {
-        // It is set once per request; a second extractor finds the same.
-        let _: Result<(), String> = context.actor.set(caller.principal.key());
+        context.called_by(&caller);
         let agent = parts.headers.get(header::USER_AGENT);
         let origin = Origin::from_user_agent(agent.and_then(|value| value.to_str().ok()));
         Self { caller, context, origin }

@@ -24,7 +24,6 @@ pub mod extract;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod home;
 mod limits;
 mod metrics;
 mod occupancy;
@@ -37,6 +36,7 @@ mod source;
 pub mod table;
 pub mod tls;
 pub mod token;
+mod web;
 
 use crate::app::App;
 use axum::Router;
@@ -79,7 +79,7 @@ pub fn router_with(app: Arc<App>, options: RouterOptions) -> Router {
 
 /// All routes but those of the distribution API, which parses its paths itself.
 fn table() -> Table {
-    ops::routes().merge(home::routes()).merge(token::routes()).merge(api::routes())
+    ops::routes().merge(web::routes()).merge(token::routes()).merge(api::routes())
 }
 
 /// Every route there is, in the order of path and method.
@@ -93,8 +93,14 @@ pub fn routes() -> Vec<Route> {
     routes
 }
 
-async fn nothing() -> ApiError {
-    ApiError::not_found("such page")
+/// A browser is shown a page, anything else a problem.
+async fn nothing(headers: axum::http::HeaderMap) -> axum::response::Response {
+    use axum::response::IntoResponse as _;
+    let wanted = headers.get(axum::http::header::ACCEPT).and_then(|value| value.to_str().ok());
+    if wanted.is_some_and(|wanted| wanted.contains("text/html")) {
+        return web::error::nothing().into_response();
+    }
+    ApiError::not_found("such page").into_response()
 }
 
 async fn not_like_that() -> ApiError {

@@ -110,6 +110,35 @@ impl Body for Token {
     const NAME: &'static str = "token";
 }
 
+/// Somebody signed in to the pages. The cookie's secret is not in it; its hash is in the key.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Session {
+    /// The account's version when it began; any other one ends it.
+    pub version: u64,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub created: u64,
+    /// When something was asked last, likewise.
+    pub seen: u64,
+    /// The browser, as it called itself.
+    pub agent: Option<String>,
+}
+
+impl Body for Session {
+    const NAME: &'static str = "session";
+}
+
+/// Key of a session.
+#[must_use]
+pub fn session_key(user: &Username, id: &str) -> String {
+    format!("{user}/{id}")
+}
+
+/// Prefix of all sessions of a user.
+#[must_use]
+pub fn session_prefix(user: &Username) -> String {
+    format!("{user}/")
+}
+
 /// A role given to a user, on a repository or a workspace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Permission {

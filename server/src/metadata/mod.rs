@@ -11,6 +11,7 @@ pub mod audit;
 pub mod collection;
 pub mod documents;
 pub mod error;
+pub mod listing;
 pub mod records;
 pub mod redb;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 pub use audit::{AuditEvent, AuditFilter, AuditPage, AuditPlace, InvalidPlace, LoginSummary};
 pub use collection::*;
 pub use error::{Conflict, MetadataError, Result};
+pub use listing::*;
 pub use records::*;
 use std::time::Duration;
 
@@ -164,6 +166,41 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
 
     /// A package's byte totals.
     async fn package_usage(&self, id: PackageId) -> Result<PackageUsage>;
+
+    // Lists that people look at; rows in proportion to the page.
+
+    /// A page of a workspace's packages with their repositories and byte totals.
+    async fn package_list(
+        &self,
+        workspace: WorkspaceId,
+        query: PackageQuery,
+    ) -> Result<PackageList>;
+
+    /// A page of a package's tags with the manifests that they point to.
+    async fn tag_list(&self, package: PackageId, query: TagQuery) -> Result<TagList>;
+
+    /// A manifest with its children and what refers to it.
+    async fn inspect(
+        &self,
+        package: PackageId,
+        reference: &Reference,
+        most_children: usize,
+        most_referrers: usize,
+    ) -> Result<Option<ManifestInspection>>;
+
+    /// How widely blobs of a package are used, in the order asked for.
+    async fn blob_uses(&self, package: PackageId, digests: Vec<Digest>) -> Result<Vec<BlobUse>>;
+
+    /// What of a workspace is looked at again next.
+    async fn upcoming(&self, workspace: WorkspaceId, limit: usize) -> Result<Upcoming>;
+
+    /// The packages of a workspace that have most bytes of their own, looking at no more than `most`.
+    async fn largest_packages(
+        &self,
+        workspace: WorkspaceId,
+        limit: usize,
+        most: usize,
+    ) -> Result<Largest>;
 
     // Uploads and blobs.
 
@@ -429,6 +466,9 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
 
     /// Marks an object as damaged or sound. `false` if no blob names it any more.
     async fn mark_damaged(&self, object: ObjectKey, damaged: bool) -> Result<bool>;
+
+    /// What reading has done since the start.
+    fn reader_statistics(&self) -> ReaderStatistics;
 
     /// What the writer has done since the start.
     fn writer_statistics(&self) -> WriterStatistics;

@@ -44,6 +44,8 @@ pub enum DocumentKind {
     Project,
     /// A machine account: `<workspace id>/<name>`.
     Robot,
+    /// Somebody signed in to the pages: `<username>/<hash of the cookie's secret>`.
+    Session,
     /// Something of the whole instance, such as the token signing key.
     Setting,
     /// A machine or personal token: its id.

@@ -287,6 +287,14 @@ impl Registry {
         }
     }
 
+    /// The caller's role on a repository now, for what a page offers; each verb asks again.
+    ///
+    /// # Errors
+    /// Only failures of the storage.
+    pub async fn role_on(&self, caller: &Caller, repository: &Repository) -> Result<Option<Role>> {
+        self.role(caller, repository).await
+    }
+
     /// Proof of administering a workspace.
     ///
     /// # Errors

@@ -119,6 +119,11 @@ impl Collector {
         self.lock().len()
     }
 
+    /// When the last byte of an upload came, if that was since the start.
+    pub(super) fn last_byte(&self, id: UploadId) -> Option<Timestamp> {
+        self.touched(id)
+    }
+
     fn touched(&self, id: UploadId) -> Option<Timestamp> {
         self.lock().get(&id).copied()
     }

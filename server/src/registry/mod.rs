@@ -13,6 +13,7 @@ pub mod catalog;
 mod checked;
 pub mod collection;
 pub mod error;
+pub mod image;
 pub mod layers;
 pub mod manifests;
 pub mod packages;
@@ -26,6 +27,7 @@ pub mod tags;
 pub mod undo;
 pub mod uploads;
 pub mod verify;
+pub mod viewing;
 pub mod workspaces;
 
 use crate::blobs::BlobStore;
@@ -80,6 +82,7 @@ pub struct Registry {
     verifier: Arc<verify::Verifier>,
     backups: Arc<backup::BackupState>,
     sound: Arc<Sound>,
+    platforms: Arc<viewing::Platforms>,
     /// When this registry was opened.
     started: Timestamp,
 }
@@ -95,7 +98,7 @@ impl Registry {
         space: Option<SpaceWatch>,
     ) -> Self {
         let (pulls, finishing, collector) = Default::default();
-        let (verifier, backups) = Default::default();
+        let (verifier, backups, platforms) = Default::default();
         let started = clock.now();
         let sound = Arc::new(Sound::new(limits.rehash_after));
         Self {
@@ -110,6 +113,7 @@ impl Registry {
             verifier,
             backups,
             sound,
+            platforms,
             started,
         }
     }

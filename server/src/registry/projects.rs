@@ -41,6 +41,16 @@ impl Registry {
         }
     }
 
+    /// The display name of a project, if there is one of that key.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn project(&self, workspace: &Workspace, key: &ProjectKey) -> Result<Option<String>> {
+        let id = documents::project_key(workspace.id, key);
+        let found = self.metadata.document(DocumentKind::Project, &id).await?;
+        Ok(found.map(|found| documents::Project::decode(&found.body)).transpose()?.map(|p| p.name))
+    }
+
     /// A page of a workspace's projects, by key.
     ///
     /// # Errors

@@ -159,6 +159,8 @@ impl Registry {
                 match self.blobs.upload_offset(row.id).await {
                     Ok(_) => {}
                     Err(BlobError::UnknownUpload(_)) => {
+                        // One that was only half removed is no upload, and still lies about.
+                        self.blobs.cancel_upload(row.id).await?;
                         self.metadata.end_upload(row.id).await?;
                         report.uploads_forgotten += 1;
                     }

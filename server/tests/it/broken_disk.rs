@@ -244,3 +244,21 @@ async fn what_verification_cannot_look_at_is_told_and_not_taken_for_damaged() {
     }
     assert_eq!(crate::verify::verified(&world).await.wrong, 0);
 }
+
+/// Found by the histories of `machine`: the row was forgotten and the rest of the files was not.
+#[tokio::test]
+async fn an_upload_that_was_half_removed_is_gone_after_the_next_start() {
+    for lost in 0..2 {
+        let world = World::new().await;
+        let writer = world.client("ann").await;
+        let _ = writer.start_upload(NAME).await;
+        let mut files = world.unfinished();
+        files.sort();
+        assert_eq!(files.len(), 2, "{files:?}");
+        std::fs::remove_file(&files[lost]).expect("our own file");
+        drop(writer);
+        let clock = world.clock.clone();
+        let world = world.restart(clock).await;
+        assert_eq!(world.unfinished(), Vec::<PathBuf>::new());
+    }
+}

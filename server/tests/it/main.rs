@@ -30,3 +30,4 @@ mod slow_disk;
 mod smuggling;
 mod token;
 mod verify;
+mod web;

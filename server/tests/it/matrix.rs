@@ -63,7 +63,7 @@ fn need(route: &Route) -> Option<Need> {
         return of_registry(method, api);
     }
     Some(match (method, api) {
-        ("GET", "/" | "/healthz" | "/readyz" | "/metrics" | "/openapi.json") => Need::Nothing,
+        ("GET", "/healthz" | "/readyz" | "/metrics" | "/openapi.json") => Need::Nothing,
         ("GET", "/token") => Need::OwnCredential,
         // The login is in the form.
         ("POST", "/token") => Need::Nothing,
@@ -395,6 +395,9 @@ async fn people(world: &World, admin: &Client, target: Target, builds: &Builds) 
 fn request(route: &Route, words: &Words) -> (String, &'static str, String) {
     let mut path = route
         .path
+        .replace("/assets/{name}", "/assets/x")
+        .replace("{project}", "WEB")
+        .replace("{session}", "0")
         .replace("{workspace}", &words.workspace)
         .replace("{repository}", &words.repository)
         .replace("{package}", &words.package)
@@ -501,6 +504,10 @@ async fn hold(target: Target) {
     let stage = Stage::set(target, &builds).await;
     for route in routes() {
         let what = format!("{} {}", route.method, route.path);
+        if is_page(&route) {
+            nobody_gets_in(&stage, &route).await;
+            continue;
+        }
         let need = need(&route).unwrap_or_else(|| panic!("{what} is not in the access matrix"));
         let oci = route.path.starts_with("/v2/");
         let safe = matches!(route.method.as_str(), "GET" | "HEAD");
@@ -539,6 +546,32 @@ async fn hold(target: Target) {
             assert!(let_in(&route, &answer), "{told}");
         }
     }
+}
+
+/// Whether people look at it in a browser. Pages know sessions only (`it/web` has those).
+fn is_page(route: &Route) -> bool {
+    let below = ["/w/", "/instance", "/profile", "/sign-in", "/sign-out", "/assets/"];
+    route.path == "/" || below.iter().any(|start| route.path.starts_with(start))
+}
+
+/// Whatever credential is shown to a page, it is answered as to nobody, and changes nothing.
+async fn nobody_gets_in(stage: &Stage, route: &Route) {
+    let what = format!("{} {}", route.method, route.path);
+    let open = matches!(route.path.as_str(), "/" | "/sign-in" | "/assets/{name}");
+    let before = stage.changes().await;
+    let mut told = Vec::new();
+    for who in &stage.people {
+        let answer = ask(&who.client, route, &stage.words).await;
+        let status = answer.status.as_u16();
+        let place = answer.headers.get("location").map(|place| place.to_str().expect("ASCII"));
+        let away = status == 303 && place.is_some_and(|place| place.starts_with("/sign-in"));
+        let refused = away || matches!(status, 400..=499);
+        let says = format!("{what} by {}: {status} {place:?} {}", who.called, answer.text());
+        assert!(open && status < 500 || refused, "{says}");
+        told.push((status, place.map(ToOwned::to_owned)));
+    }
+    assert!(told.iter().all(|one| *one == told[0]), "{what}: {told:?}");
+    assert_eq!(stage.changes().await, before, "{what} changed something");
 }
 
 /// What is private looks like what does not exist.

@@ -82,7 +82,8 @@ pub(super) fn note_document(
     if let Some(event) = &change.event {
         return note(batch, change, event);
     }
-    if kind == DocumentKind::Setting {
+    // A session is told as the login that began it.
+    if matches!(kind, DocumentKind::Session | DocumentKind::Setting) {
         return Ok(());
     }
     note(batch, change, &Event::instance(document_action(kind, done), name))
@@ -94,6 +95,7 @@ const fn document_action(kind: DocumentKind, done: Done) -> &'static str {
         DocumentKind::Permission => ["role.set", "role.set", "role.remove"],
         DocumentKind::Project => ["project.create", "project.change", "project.delete"],
         DocumentKind::Robot => ["robot.create", "robot.change", "robot.delete"],
+        DocumentKind::Session => ["session.begin", "session.change", "session.end"],
         DocumentKind::Setting => ["setting.create", "setting.change", "setting.delete"],
         DocumentKind::Token => ["token.create", "token.change", "token.revoke"],
         DocumentKind::User => ["user.create", "user.change", "user.delete"],
@@ -175,14 +177,19 @@ pub(super) fn list(
         Ok(Walk::Continue)
     };
     match filter.workspace {
-        None => rows.before(Table::Audit, &Key::new(), end.map(key), &mut |rest, value| {
-            let place = place(rest)?;
-            visit(place, Some(AuditRow::decode(value)?.read(place)))
-        })?,
+        None => rows.prefix_before(
+            Table::Audit,
+            &Key::new(),
+            end.map(key).as_ref(),
+            &mut |rest, value| {
+                let place = place(rest)?;
+                visit(place, Some(AuditRow::decode(value)?.read(place)))
+            },
+        )?,
         Some(workspace) => {
             let (prefix, end) =
                 (Key::new().workspace(workspace), end.map(|end| of_key(workspace, end)));
-            rows.before(Table::AuditOf, &prefix, end, &mut |rest, _| {
+            rows.prefix_before(Table::AuditOf, &prefix, end.as_ref(), &mut |rest, _| {
                 let place = place(rest)?;
                 let row: Option<AuditRow> = rows.row(Table::Audit, &key(place))?;
                 visit(place, row.map(|row| row.read(place)))

@@ -49,6 +49,8 @@ tables! {
     Package = "package",
     /// workspace, name → package id
     PackageName = "package_name",
+    /// workspace, last change, package → ()
+    Recent = "recent",
     /// repository, package → ()
     PackagesOf = "packages_of",
     /// package → totals
@@ -75,6 +77,8 @@ tables! {
     Referrer = "referrer",
     /// package, tag → digest, change
     Tag = "tag",
+    /// package, last movement, tag → ()
+    TagTime = "tag_time",
     /// package, digest, tag → ()
     Tagged = "tagged",
     /// package, tag, 0, sequence → event, change
@@ -241,18 +245,24 @@ pub(super) trait Rows {
         })
     }
 
-    /// Visits the rows whose key begins with `prefix` and comes before `end` if given, last first.
-    fn before(
+    /// The same, beginning before `before` if given.
+    fn prefix_before(
         &self,
         table: Table,
         prefix: &Key,
-        end: Option<Key>,
+        before: Option<&Key>,
         visitor: Visitor<'_>,
     ) -> Result<()> {
-        let Some(end) = end else { return self.prefix_backwards(table, prefix, visitor) };
+        let Some(before) = before else { return self.prefix_backwards(table, prefix, visitor) };
+        let bounds = (Bound::Included(prefix.bytes()), Bound::Excluded(before.bytes()));
+        if before.bytes() <= prefix.bytes() {
+            return Ok(());
+        }
         let skip = prefix.bytes().len();
-        let bounds = (Bound::Included(prefix.bytes()), Bound::Excluded(end.bytes()));
-        self.visit(table, bounds, true, &mut |key, value| visitor(&key[skip..], value))
+        self.visit(table, bounds, true, &mut |key, value| match key.strip_prefix(prefix.bytes()) {
+            Some(_) => visitor(&key[skip..], value),
+            None => Ok(Walk::Stop),
+        })
     }
 
     /// A number that counts up from zero.
@@ -285,11 +295,19 @@ pub(super) struct Snapshot {
     /// Tables that were asked for. To open one is to read the list of tables, which for one row costs
     /// as much as the row.
     open: [OnceCell<OpenTable>; DEFINITIONS.len()],
+    /// Rows read, for showing what a look costs.
+    touched: std::cell::Cell<u64>,
 }
 
 impl Snapshot {
     pub(super) const fn new(transaction: ReadTransaction) -> Self {
-        Self { transaction, open: [const { OnceCell::new() }; DEFINITIONS.len()] }
+        let open = [const { OnceCell::new() }; DEFINITIONS.len()];
+        Self { transaction, open, touched: std::cell::Cell::new(0) }
+    }
+
+    /// Rows read so far.
+    pub(super) const fn touched(&self) -> u64 {
+        self.touched.get()
     }
 
     fn open(&self, table: Table) -> Result<Option<&OpenTable>> {
@@ -308,6 +326,7 @@ impl Snapshot {
 
 impl Rows for Snapshot {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.touched.set(self.touched.get() + 1);
         let Some(open) = self.open(table)? else { return Ok(None) };
         let Some(guard) = open.get(key).map_err(storage)? else { return Ok(None) };
         Ok(Some(unsealed(table, key, guard.value())?.to_vec()))
@@ -321,7 +340,10 @@ impl Rows for Snapshot {
         visitor: Visitor<'_>,
     ) -> Result<()> {
         let Some(open) = self.open(table)? else { return Ok(()) };
-        walk(table, open.range::<&[u8]>(bounds).map_err(storage)?, backwards, visitor)
+        walk(table, open.range::<&[u8]>(bounds).map_err(storage)?, backwards, &mut |key, value| {
+            self.touched.set(self.touched.get() + 1);
+            visitor(key, value)
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use super::rows::{
     ObjectRow, PackageRow, PackageUsageRow, PullsRow, RepositoryRow, Row, TagValue, UploadRow,
     WorkspaceRow, WorkspaceUsageRow,
 };
-use super::{audit, manifests, packages, tags, usage};
+use super::{audit, listing, manifests, packages, tags, usage};
 use crate::domain::{Digest, PackageId, Tag, WorkspaceId};
 use crate::metadata::{MetadataError, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,13 +47,14 @@ impl Findings {
 pub(super) fn everything(rows: &Snapshot) -> Result<Vec<String>> {
     let mut found = Findings::default();
     type Pass = fn(&Snapshot, &mut Findings) -> Result<()>;
-    let passes: [Pass; 10] = [
+    let passes: [Pass; 11] = [
         all_packages,
         all_blobs,
         links,
         all_manifests,
         edges,
         all_tags,
+        all_times,
         all_due,
         totals,
         audit_log,
@@ -136,6 +137,10 @@ fn all_packages(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         let named: Option<NumberRow> = rows.row(Table::PackageName, &name)?;
         if row.deleted.is_none() && named.map(|row| row.0) != Some(id) {
             found.words.push(format!("package {id} is not found by its name {}", row.name));
+        }
+        let recent = listing::recent_key(WorkspaceId(row.workspace), row.updated, PackageId(id));
+        if row.deleted.is_none() != rows.has(Table::Recent, &recent)? {
+            found.words.push(format!("package {id} is not found by the time of its last change"));
         }
         Ok(())
     })
@@ -345,6 +350,39 @@ fn all_tags(rows: &Snapshot, found: &mut Findings) -> Result<()> {
             && value.map(|value| value.digest.read()).transpose()? != Some(digest)
         {
             found.words.push(format!("{digest} thinks tag {tag} points to it"));
+        }
+        Ok(())
+    })
+}
+
+/// The two orders by time against what they order, from both sides.
+fn all_times(rows: &Snapshot, found: &mut Findings) -> Result<()> {
+    each(rows, Table::Tag, found, &mut |found, mut key, value| {
+        let package = number(&mut key)?;
+        let tag = key.text().ok_or(MetadataError::Corrupt("tag"))?;
+        let moved = TagValue::decode(value)?.moved.at;
+        let time = Key::new().number(package).number(moved).text(tag);
+        if !found.removing.contains(&package) && !rows.has(Table::TagTime, &time)? {
+            found.words.push(format!("tag {tag} is not found by the time of its movement"));
+        }
+        Ok(())
+    })?;
+    each(rows, Table::Recent, found, &mut |found, mut key, _| {
+        let (workspace, at) = (number(&mut key)?, number(&mut key)?);
+        let id = number(&mut key)?;
+        let row = packages::live_row(rows, PackageId(id))?;
+        if !row.is_some_and(|row| row.workspace == workspace && row.updated == at) {
+            found.words.push(format!("package {id} did not change last at {at}"));
+        }
+        Ok(())
+    })?;
+    each(rows, Table::TagTime, found, &mut |found, mut key, _| {
+        let (package, at) = (number(&mut key)?, number(&mut key)?);
+        let tag = key.text().ok_or(MetadataError::Corrupt("tag time"))?;
+        let value: Option<TagValue> =
+            rows.row(Table::Tag, &Key::new().number(package).text(tag))?;
+        if !found.removing.contains(&package) && value.is_none_or(|value| value.moved.at != at) {
+            found.words.push(format!("tag {tag} did not move last at {at}"));
         }
         Ok(())
     })

@@ -72,6 +72,7 @@ impl Key {
             DocumentKind::WorkspacePermission => 6,
             DocumentKind::OidcBinding => 7,
             DocumentKind::Robot => 8,
+            DocumentKind::Session => 32,
         })
     }
 

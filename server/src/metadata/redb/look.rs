@@ -20,26 +20,35 @@ pub(super) fn pending(rows: &impl Rows, package: PackageId, limit: usize) -> Res
             }
             let key = prefix.clone().raw(rest);
             let item = Item::decode(key.bytes()).ok_or(MetadataError::Corrupt("due entry"))?;
-            let entry = DueRow::decode(value)?;
-            let what = match item {
-                Item::Link(_, digest) => DueKind::Blob(digest),
-                Item::Manifest(_, digest) => DueKind::Manifest(digest),
-                Item::Package(_) => DueKind::Package,
-                Item::History(_, digest, tag, sequence) => {
-                    // A row that keeps nothing is only waiting to be forgotten itself.
-                    if !rows.has(Table::Kept, &tags::kept_key(package, &digest, &tag, sequence))? {
-                        return Ok(Walk::Continue);
-                    }
-                    DueKind::History(tag, digest)
-                }
-                _ => return Ok(Walk::Continue),
-            };
-            let cause = entry.cause.map(CauseRow::read).transpose()?;
-            found.push(DueEntry { what, at: Timestamp(entry.time), cause });
+            found.extend(shown(rows, package, item, DueRow::decode(value)?)?);
             Ok(Walk::Continue)
         })?;
     }
     Ok(found)
+}
+
+/// An entry as people see it; `None` for the server's own book-keeping.
+pub(super) fn shown(
+    rows: &impl Rows,
+    package: PackageId,
+    item: Item,
+    entry: DueRow,
+) -> Result<Option<DueEntry>> {
+    let what = match item {
+        Item::Link(_, digest) => DueKind::Blob(digest),
+        Item::Manifest(_, digest) => DueKind::Manifest(digest),
+        Item::Package(_) => DueKind::Package,
+        Item::History(_, digest, tag, sequence) => {
+            // A row that keeps nothing is only waiting to be forgotten itself.
+            if !rows.has(Table::Kept, &tags::kept_key(package, &digest, &tag, sequence))? {
+                return Ok(None);
+            }
+            DueKind::History(tag, digest)
+        }
+        _ => return Ok(None),
+    };
+    let cause = entry.cause.map(CauseRow::read).transpose()?;
+    Ok(Some(DueEntry { what, at: Timestamp(entry.time), cause }))
 }
 
 /// What keeps a blob or manifest of a package.

@@ -22,6 +22,7 @@ mod fans;
 #[doc(hidden)]
 pub mod fuzzing;
 mod keys;
+mod listing;
 mod look;
 mod manifests;
 mod open;
@@ -51,6 +52,10 @@ use super::{
     Backlog, Cause, Collected, DeletedPackage, DueEntry, GiveUp, Held, Holders, KeptItem, Preview,
     Receipt, ReceiptCursor, Restore, Selection, StoredObject, WriterStatistics,
 };
+use super::{
+    BlobUse, Largest, ManifestInspection, PackageList, PackageQuery, ReaderStatistics, TagList,
+    TagQuery, Upcoming,
+};
 use crate::clock::Clock;
 use crate::domain::{
     Change, Digest, Name, ObjectKey, PackageId, PackageName, Reference, RepositoryId, Slug, Tag,
@@ -61,6 +66,7 @@ use batch::{Batch, Snapshot, storage};
 pub use open::{OpenError, RedbOptions};
 use redb::ReadableDatabase as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -77,6 +83,7 @@ pub struct RedbStore {
     /// When this process opened the database, by its own clock.
     boot: Timestamp,
     meter: Arc<Meter>,
+    reads: Arc<Reads>,
     /// Searches that may run at a time: each remembers what it saw, which is tens of megabytes in a
     /// package of a hundred thousand images.
     searches: Arc<tokio::sync::Semaphore>,
@@ -98,6 +105,20 @@ impl Drop for RedbStore {
         {
             tracing::error!("the metadata writer had panicked");
         }
+    }
+}
+
+/// Counts what is read.
+#[derive(Debug, Default)]
+struct Reads {
+    transactions: AtomicU64,
+    rows: AtomicU64,
+}
+
+impl Reads {
+    fn add(&self, snapshot: &Snapshot) {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.rows.fetch_add(snapshot.touched(), Ordering::Relaxed);
     }
 }
 
@@ -182,7 +203,10 @@ impl RedbStore {
         // done then: a read leaves nothing behind.
         let result = catch_unwind(AssertUnwindSafe(|| {
             let transaction = database.begin_read().map_err(storage)?;
-            read(&Snapshot::new(transaction))
+            let snapshot = Snapshot::new(transaction);
+            let found = read(&snapshot);
+            self.reads.add(&snapshot);
+            found
         }));
         let result = result.unwrap_or_else(|_| {
             tracing::error!("reading metadata panicked; the database may be damaged");
@@ -200,7 +224,12 @@ impl RedbStore {
         read: impl FnOnce(&Snapshot) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let snapshot = self.snapshot()?;
-        let task = tokio::task::spawn_blocking(move || read(&snapshot));
+        let reads = Arc::clone(&self.reads);
+        let task = tokio::task::spawn_blocking(move || {
+            let found = read(&snapshot);
+            reads.add(&snapshot);
+            found
+        });
         task.await.unwrap_or_else(|error| {
             // See `read`.
             let damaged = error.is_panic();
@@ -220,9 +249,11 @@ impl RedbStore {
         let turn = Arc::clone(&self.searches).acquire_owned().await;
         let snapshot = self.snapshot()?;
         let (answer, answered) = tokio::sync::oneshot::channel();
+        let reads = Arc::clone(&self.reads);
         let thread = std::thread::Builder::new().name("metadata-search".to_owned());
         let started = thread.spawn(move || {
             let found = read(&snapshot);
+            reads.add(&snapshot);
             drop((snapshot, turn));
             // Nobody waits any more if the request has gone.
             let _: std::result::Result<(), _> = answer.send(found);
@@ -422,6 +453,45 @@ impl MetadataStore for RedbStore {
 
     async fn package_usage(&self, id: PackageId) -> Result<PackageUsage> {
         self.read(|rows| usage::of_package(rows, id))
+    }
+
+    async fn package_list(
+        &self,
+        workspace: WorkspaceId,
+        query: PackageQuery,
+    ) -> Result<PackageList> {
+        self.read(|rows| listing::packages(rows, workspace, &query))
+    }
+
+    async fn tag_list(&self, package: PackageId, query: TagQuery) -> Result<TagList> {
+        self.read(|rows| listing::tag_list(rows, package, &query))
+    }
+
+    async fn inspect(
+        &self,
+        package: PackageId,
+        reference: &Reference,
+        most_children: usize,
+        most_referrers: usize,
+    ) -> Result<Option<ManifestInspection>> {
+        self.read(|rows| listing::inspect(rows, package, reference, most_children, most_referrers))
+    }
+
+    async fn blob_uses(&self, package: PackageId, digests: Vec<Digest>) -> Result<Vec<BlobUse>> {
+        self.read(|rows| listing::blob_uses(rows, package, &digests))
+    }
+
+    async fn upcoming(&self, workspace: WorkspaceId, limit: usize) -> Result<Upcoming> {
+        self.read(|rows| listing::upcoming(rows, workspace, limit))
+    }
+
+    async fn largest_packages(
+        &self,
+        workspace: WorkspaceId,
+        limit: usize,
+        most: usize,
+    ) -> Result<Largest> {
+        self.read_long(move |rows| listing::largest(rows, workspace, limit, most)).await
     }
 
     async fn start_upload(
@@ -788,6 +858,11 @@ impl MetadataStore for RedbStore {
     async fn mark_damaged(&self, object: ObjectKey, damaged: bool) -> Result<bool> {
         self.write(small(COLLECTION), move |batch| blobs::mark_damaged(batch, object, damaged))
             .await
+    }
+
+    fn reader_statistics(&self) -> ReaderStatistics {
+        let of = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        ReaderStatistics { transactions: of(&self.reads.transactions), rows: of(&self.reads.rows) }
     }
 
     fn writer_statistics(&self) -> WriterStatistics {

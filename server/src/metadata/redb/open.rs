@@ -6,7 +6,7 @@ use super::batch::{Batch, Rows, Snapshot, Table, storage};
 use super::keys::Key;
 use super::rows::{InstanceRow, NumberRow};
 use super::writer::{AbortOnPanic, Meter, Queue, Writer};
-use super::{LAST_SEEN, RedbStore, manifests};
+use super::{LAST_SEEN, RedbStore, listing, manifests};
 use crate::clock::Clock;
 use crate::metadata::{Instance, MetadataError, Result};
 use redb::{Database, ReadableDatabase as _};
@@ -125,6 +125,7 @@ impl RedbStore {
             Some(_) => {}
             None => claim(&database, &clock).map_err(OpenError::Read)?,
         }
+        complete(&database, &clock).map_err(OpenError::Read)?;
         let seen = database
             .begin_read()
             .map_err(storage)
@@ -149,7 +150,8 @@ impl RedbStore {
             })
             .map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
         let searches = Arc::new(tokio::sync::Semaphore::new(2));
-        Ok(Self { database, queue, clock, boot, meter, searches, writer: Some(thread) })
+        let reads = Arc::default();
+        Ok(Self { database, queue, clock, boot, meter, reads, searches, writer: Some(thread) })
     }
 }
 
@@ -220,6 +222,19 @@ fn claim(database: &Database, clock: &Clock) -> Result<()> {
         batch.put(Table::Meta, &Key::new().text("instance"), &row)?;
         let seen = NumberRow(batch.now().0);
         batch.put(Table::Meta, &Key::new().text(LAST_SEEN), &seen)?;
+        listing::build_times(&mut batch)?;
     }
+    transaction.commit().map_err(storage)
+}
+
+/// Adds the rows that a database of this format may lack, because an earlier server of it wrote none.
+fn complete(database: &Database, clock: &Clock) -> Result<()> {
+    let snapshot = Snapshot::new(database.begin_read().map_err(storage)?);
+    if listing::has_times(&snapshot)? {
+        return Ok(());
+    }
+    let mut transaction = database.begin_write().map_err(storage)?;
+    transaction.set_quick_repair(true);
+    listing::build_times(&mut Batch::open(&transaction, clock.now())?)?;
     transaction.commit().map_err(storage)
 }

@@ -5,7 +5,7 @@ use super::causes::CauseRow;
 use super::due::{self, Item};
 use super::keys::Key;
 use super::rows::{NumberRow, PackageRow, Row as _, StampRow};
-use super::{audit, repositories, workspaces};
+use super::{audit, listing, repositories, workspaces};
 use crate::domain::{
     Change, Event, Name, PackageId, PackageName, RepositoryId, Timestamp, WorkspaceId,
     WorkspaceSettings,
@@ -133,6 +133,7 @@ pub(super) fn create(
     batch.put(Table::PackageName, &name_key(workspace, name), &NumberRow(id.0))?;
     batch.put(Table::Package, &Key::new().package(id), &row)?;
     batch.mark(Table::PackagesOf, &Key::new().repository(repository).package(id))?;
+    batch.mark(Table::Recent, &listing::recent_key(workspace, now.0, id))?;
     audit::note(batch, change, &Event::workspace(workspace, "package.create", name))?;
     row.read(id)
 }
@@ -143,6 +144,7 @@ pub(super) fn delete(batch: &mut Batch<'_>, change: &Change, id: PackageId) -> R
     let settings = workspaces::settings(batch, package.workspace)?;
     batch.remove(Table::PackageName, &name_key(package.workspace, &package.name))?;
     batch.remove(Table::PackagesOf, &Key::new().repository(package.repository).package(id))?;
+    batch.remove(Table::Recent, &listing::recent_key(package.workspace, row.updated, id))?;
     let now = batch.now();
     let by = StampRow::new(change, now);
     row.next_sequence += 1;

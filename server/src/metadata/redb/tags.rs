@@ -1,13 +1,13 @@
 //! Tags and their history.
 //!
-//! Invariant: `tagged` is the reverse of `tag`. Every movement writes a history row with its change;
+//! Invariant: `tagged` is the reverse of `tag`, and `tag_time` has each tag once, by its last movement. Every movement writes a history row with its change;
 //! what the movement released is kept by a `kept` row until the history row's due entry.
 
 use super::batch::{Batch, Rows, Table, Walk};
 use super::due::{self, Item};
 use super::keys::{Key, KeyReader};
 use super::rows::{HistoryValue, PackageRow, PullsRow, Row as _, StampRow, TagValue};
-use super::{audit, manifests, packages, workspaces};
+use super::{audit, listing, manifests, packages, workspaces};
 use crate::domain::{Change, Digest, Event, PackageId, Tag, WorkspaceId, WorkspaceSettings};
 use crate::metadata::{HistoryRow, MetadataError, Page, Result, TagEvent, TagNames, TagRow};
 use std::time::Duration;
@@ -26,7 +26,12 @@ pub(super) fn target(rows: &impl Rows, package: PackageId, tag: &Tag) -> Result<
     value.map(|value| value.digest.read()).transpose()
 }
 
-fn read(rows: &impl Rows, package: PackageId, tag: Tag, value: TagValue) -> Result<TagRow> {
+pub(super) fn read(
+    rows: &impl Rows,
+    package: PackageId,
+    tag: Tag,
+    value: TagValue,
+) -> Result<TagRow> {
     let pulls: Option<PullsRow> = rows.row(Table::Pull, &manifests::tag_pull_key(package, &tag))?;
     Ok(TagRow {
         digest: value.digest.read()?,
@@ -98,15 +103,18 @@ pub(super) fn point(
     tag: &Tag,
     to: &Digest,
 ) -> Result<()> {
-    let from = target(batch, package, tag)?;
+    let before: Option<TagValue> = batch.row(Table::Tag, &key(package, tag))?;
+    let from = before.as_ref().map(|before| before.digest.read()).transpose()?;
     if from.as_ref() == Some(to) {
         return Ok(());
     }
-    if let Some(from) = &from {
+    if let (Some(from), Some(before)) = (&from, &before) {
         batch.remove(Table::Tagged, &tagged_key(package, from, tag))?;
+        batch.remove(Table::TagTime, &listing::tag_time_key(package, before.moved.at, tag))?;
     }
     let value = TagValue { digest: to.into(), moved: StampRow::new(change, batch.now()) };
     batch.put(Table::Tag, &key(package, tag), &value)?;
+    batch.mark(Table::TagTime, &listing::tag_time_key(package, value.moved.at, tag))?;
     batch.mark(Table::Tagged, &tagged_key(package, to, tag))?;
     let event = TagEvent::Moved { from, to: *to };
     write_history(batch, change, settings, package, tag, event, from.as_ref())
@@ -121,6 +129,10 @@ pub(super) fn remove(
     tag: &Tag,
     from: &Digest,
 ) -> Result<()> {
+    let before: Option<TagValue> = batch.row(Table::Tag, &key(package, tag))?;
+    if let Some(before) = before {
+        batch.remove(Table::TagTime, &listing::tag_time_key(package, before.moved.at, tag))?;
+    }
     batch.remove(Table::Tag, &key(package, tag))?;
     batch.remove(Table::Tagged, &tagged_key(package, from, tag))?;
     let event = TagEvent::Deleted(*from);
@@ -197,7 +209,13 @@ pub(super) fn touch(batch: &mut Batch<'_>, package: PackageId) -> Result<()> {
     let key = Key::new().package(package);
     let row: Option<PackageRow> = batch.row(Table::Package, &key)?;
     let mut row = row.ok_or(MetadataError::Corrupt("package"))?;
-    row.updated = batch.now().0;
+    let now = batch.now().0;
+    if row.deleted.is_none() && row.updated != now {
+        let workspace = WorkspaceId(row.workspace);
+        batch.remove(Table::Recent, &listing::recent_key(workspace, row.updated, package))?;
+        batch.mark(Table::Recent, &listing::recent_key(workspace, now, package))?;
+    }
+    row.updated = now;
     batch.put(Table::Package, &key, &row)
 }
 

@@ -9,7 +9,9 @@ use super::causes::CauseRow;
 use super::due::{self, Item};
 use super::keys::{Key, KeyReader};
 use super::rows::{HistoryValue, LinkRow, ManifestRow, NumberRow, PackageRow, Row as _, StampRow};
-use super::{audit, blobs, collect, manifests, packages, reach, repositories, tags, workspaces};
+use super::{
+    audit, blobs, collect, listing, manifests, packages, reach, repositories, tags, workspaces,
+};
 use crate::domain::{
     Change, Digest, Event, PackageId, PackageName, RepositoryId, Tag, Timestamp, WorkspaceId,
 };
@@ -280,6 +282,7 @@ fn restore_package(
         ..row
     };
     batch.put(Table::Package, &packages::key(package), &row)?;
+    batch.mark(Table::Recent, &listing::recent_key(was.workspace, row.updated, package))?;
     batch.put(Table::PackageName, &name_key, &NumberRow(package.0))?;
     batch.mark(Table::PackagesOf, &Key::new().repository(repository).package(package))?;
     batch.remove(Table::Deleted, &packages::deleted_key(was.workspace, package))?;

@@ -17,8 +17,9 @@ use crate::metadata::{MetadataError, Result, Why};
 const PAGE: usize = 128;
 
 /// Tables whose keys begin with the package and whose rows need no other care.
-const PLAIN: [Table; 8] = [
+const PLAIN: [Table; 9] = [
     Table::Tag,
+    Table::TagTime,
     Table::Tagged,
     Table::History,
     Table::Kept,

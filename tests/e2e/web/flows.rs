@@ -1,0 +1,222 @@
+//! What people do, each with and without scripts.
+
+use super::shelf::{PASSWORD, Pusher, Shelf, rest};
+use super::{PHONE, WIDE};
+use fantoccini::Locator;
+use standpipe_tests::browser::{Browser, Look};
+use standpipe_tests::raw::{Raw, answered};
+
+async fn browser(scripts: bool, width: u32) -> Option<Browser> {
+    let browser = Browser::start().await?;
+    browser.look(Look { width, dark: false }).await;
+    browser.scripts(scripts).await;
+    Some(browser)
+}
+
+#[tokio::test]
+async fn tags_are_chosen_previewed_deleted_and_put_back_with_scripts() {
+    deletes_and_undoes(true, WIDE).await;
+}
+
+#[tokio::test]
+async fn tags_are_chosen_previewed_deleted_and_put_back_without_scripts() {
+    deletes_and_undoes(false, PHONE).await;
+}
+
+async fn deletes_and_undoes(scripts: bool, width: u32) {
+    let Some(browser) = browser(scripts, width).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    let package = format!("{url}/w/acme/packages/{}", shelf.package);
+    browser.sign_in(&url, "will", PASSWORD).await;
+    browser.go(&package).await;
+    for tag in ["1.1", "1.2"] {
+        browser.click(&format!("input[name=tag][value='{tag}']")).await;
+    }
+    if scripts {
+        browser.shows("Preview deletion (2)").await;
+    }
+    browser.click("button[data-counts]").await;
+    browser.shows("Delete 2 tags?").await;
+    browser.shows("because latest points to it").await;
+    browser.shows("come back").await;
+    browser.click("main button.bad").await;
+    browser.shows("1.2, 1.1 are deleted").await;
+    let will = Raw::basic(&url, "will", PASSWORD);
+    assert_eq!(will.manifest("acme/shop-api", "1.1").await.status, 404);
+    browser.click(".notice.good button").await;
+    browser.shows("Last push").await;
+    let _ = will.manifest("acme/shop-api", "1.1").await.expect(200);
+    let _ = will.manifest("acme/shop-api", "1.2").await.expect(200);
+    // Back to what a tag was before, from its history.
+    browser.go(&format!("{package}/tags/latest")).await;
+    let was = will.manifest("acme/shop-api", "latest").await.header("docker-content-digest");
+    browser.click("table form.inline button").await;
+    browser.shows("History").await;
+    let is = will.manifest("acme/shop-api", "latest").await.header("docker-content-digest");
+    assert_ne!(was, is);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_package_is_created_pushed_to_and_deleted_with_scripts() {
+    creates_and_deletes(true, WIDE).await;
+}
+
+#[tokio::test]
+async fn a_package_is_created_pushed_to_and_deleted_without_scripts() {
+    creates_and_deletes(false, PHONE).await;
+}
+
+async fn creates_and_deletes(scripts: bool, width: u32) {
+    let Some(browser) = browser(scripts, width).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    browser.sign_in(&url, "admin", &shelf.admin_password).await;
+    browser.go(&format!("{url}/w/acme/create-package?repository=shop")).await;
+    browser.fill("#field-name", "Not A Name").await;
+    browser.click("main button.main").await;
+    browser.shows("a name is parts joined by").await;
+    browser.fill("#field-name", "fresh").await;
+    browser.click("main button.main").await;
+    browser.shows("There is no tag yet").await;
+    let page = browser.client.current_url().await.expect("an address");
+    let admin = Pusher::new(shelf.world.raw());
+    admin.image("acme/fresh", "first", 3, "amd64", "x").await;
+    if scripts {
+        browser.shows("Something was pushed since this page was made").await;
+        browser.click(".notice.live a").await;
+    } else {
+        browser.go(page.as_str()).await;
+    }
+    browser.shows("first").await;
+    browser.shows("build #128").await;
+    browser.click("a.button.bad").await;
+    browser.shows("Delete the image fresh?").await;
+    browser.click("main button.bad").await;
+    browser.shows("The image fresh is deleted").await;
+    assert_eq!(shelf.world.raw().manifest("acme/fresh", "first").await.status, 404);
+    browser.click("form.inline button").await;
+    browser.shows("How to push").await;
+    let _ = shelf.world.raw().manifest("acme/fresh", "first").await.expect(200);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_list_follows_what_is_typed_with_scripts_and_the_button_without() {
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    for scripts in [true, false] {
+        let Some(browser) = browser(scripts, WIDE).await else { return };
+        browser.sign_in(&url, "will", PASSWORD).await;
+        browser.go(&format!("{url}/w/acme")).await;
+        browser.shows("shop-web").await;
+        browser.fill("#prefix", "shop-a").await;
+        if !scripts {
+            browser.click("form.search button").await;
+        }
+        standpipe_tests::poll::until(
+            "only what is typed",
+            std::time::Duration::from_secs(60),
+            async || {
+                let found = browser.client.find_all(Locator::Css("#list tbody tr")).await;
+                let count = found.map_err(|error| error.to_string())?.len();
+                if count == 1 { Ok(()) } else { Err(format!("{count} packages")) }
+            },
+        )
+        .await;
+        browser.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_shown_once_works_and_ends() {
+    let Some(browser) = browser(false, WIDE).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    browser.sign_in(&url, "rita", PASSWORD).await;
+    browser.go(&format!("{url}/profile/tokens")).await;
+    browser.fill("#field-name", "laptop").await;
+    browser.click("main button.main").await;
+    browser.shows("Copy it now").await;
+    browser.picture("token-shown-once").await;
+    let page = browser.text().await.expect("a page");
+    assert!(page.contains("docker login --username rita --password-stdin 127.0.0.1:"), "{page}");
+    let token = page.split_whitespace().find(|word| word.starts_with("sp_")).expect("a token");
+    let holder = Raw::basic(&url, "rita", token);
+    let _ = holder.manifest("acme/shop-api", "latest").await.expect(200);
+    browser.go(&format!("{url}/profile/tokens")).await;
+    let page = browser.text().await.expect("a page");
+    assert!(page.contains("laptop") && !page.contains(token), "{page}");
+    browser.click("details.sure summary").await;
+    browser.click("details.sure button").await;
+    browser.shows("There is no token yet").await;
+    assert_eq!(holder.manifest("acme/shop-api", "latest").await.status, 401);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn an_administrator_makes_a_place_people_and_rights_without_leaving_the_pages() {
+    let Some(browser) = browser(true, WIDE).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    browser.sign_in(&url, "admin", &shelf.admin_password).await;
+    for (path, fields, then) in [
+        (
+            "/instance/create-workspace",
+            [("slug", "globex"), ("name", "Globex")],
+            "There is no repository here yet",
+        ),
+        ("/w/globex/create-project", [("key", "OPS"), ("name", "Operations")], "Operations"),
+        ("/w/globex/create-repository", [("slug", "probe"), ("name", "Probe")], "Probe"),
+    ] {
+        browser.go(&format!("{url}{path}")).await;
+        for (field, value) in fields {
+            browser.fill(&format!("#field-{field}"), value).await;
+        }
+        browser.click("main button.main").await;
+        browser.shows(then).await;
+    }
+    browser.go(&format!("{url}/instance/people")).await;
+    browser.fill("#field-username", "otto").await;
+    browser.fill("#field-password", PASSWORD).await;
+    browser.click("main button.main").await;
+    browser.shows("Has the roles that are given").await;
+    browser.go(&format!("{url}/w/globex/repositories/probe/permissions")).await;
+    browser.fill("#field-username", "nobody-like-that").await;
+    browser.click("main button.main").await;
+    browser.shows("there is no user nobody-like-that").await;
+    browser.fill("#field-username", "otto").await;
+    browser.click("main button.main").await;
+    browser.shows("otto").await;
+    let otto = rest(&shelf, "otto");
+    otto.fetch("/workspaces/globex").await;
+    browser.go(&format!("{url}/w/globex/repositories/probe/tokens")).await;
+    browser.fill("#field-name", "ci").await;
+    browser.click("main button.main").await;
+    browser.shows("PASSWORD: $REGISTRY_TOKEN").await;
+    browser.go(&format!("{url}/w/globex/settings")).await;
+    browser.fill("#field-keep", "12").await;
+    browser.click("main button.main").await;
+    browser.go(&format!("{url}/w/globex/storage")).await;
+    browser.shows("held for 12 hours").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn an_upload_that_goes_on_is_seen_and_cancelled() {
+    let Some(browser) = browser(true, WIDE).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    let will = Raw::basic(&url, "will", PASSWORD);
+    let started = answered(will.start_upload("acme/shop-api").await).expect(202);
+    browser.sign_in(&url, "admin", &shelf.admin_password).await;
+    browser.go(&format!("{url}/w/acme/storage")).await;
+    browser.picture("running-upload").await;
+    browser.click("details.sure summary").await;
+    browser.click("details.sure[open] button").await;
+    browser.shows("Nothing is being uploaded").await;
+    let status = answered(will.upload_status(&started.header("location")).await);
+    assert_eq!(status.status, 404);
+    browser.close().await;
+}
