@@ -41,7 +41,7 @@ async fn killed_at_random_moments_the_server_loses_nothing_it_acknowledged() {
     }
     let kill = async |server: &mut Server, _: &mut Random| server.kill();
     let kills = end_until_done(&mut world.server, &shared, &mut clients, kill).await;
-    assert!(kills >= 5, "only {kills} kills: the pushes were over too soon to prove anything");
+    assert!(kills >= LEAST_ENDS, "only {kills} kills prove nothing");
     at_rest(&mut world, &shared).await;
     say(&format!("crash test: {kills} kills, {}", shared.ledger.summary()));
 }
@@ -61,7 +61,7 @@ async fn stopped_in_haste_at_random_moments_the_server_loses_nothing_it_acknowle
         clients.spawn(Pusher::new(number, world.raw(), Arc::clone(&shared)).run());
     }
     let stops = end_until_done(&mut world.server, &shared, &mut clients, end_in_haste).await;
-    assert!(stops >= 5, "only {stops} stops: the pushes were over too soon to prove anything");
+    assert!(stops >= LEAST_ENDS, "only {stops} stops prove nothing");
     at_rest(&mut world, &shared).await;
     say(&format!("haste test: {stops} stops, {}", shared.ledger.summary()));
 }
@@ -84,6 +84,8 @@ async fn end_in_haste(server: &mut Server, random: &mut Random) {
 async fn the_ledger_notices_what_is_lost() {
     let mut world = World::with_packages(&PACKAGES).await;
     let shared = Arc::new(Shared::new(world.raw(), 3, 1));
+    // Nobody ends the server while these are made.
+    shared.ends.store(LEAST_ENDS, Ordering::Relaxed);
     Pusher::new(0, world.raw(), Arc::clone(&shared)).run().await;
     assert_eq!(shared.ledger.check_everything().await, NOTHING);
     world.server.kill();
@@ -101,20 +103,24 @@ struct Shared {
     /// Held for reading during each request, for writing from the kill to the end of the checks.
     gate: RwLock<()>,
     started: AtomicUsize,
+    /// How often the server was ended.
+    ends: AtomicUsize,
     pushes: usize,
     seed: u64,
 }
 
 impl Shared {
     fn new(raw: Raw, pushes: usize, seed: u64) -> Self {
-        let (gate, started) = (RwLock::new(()), AtomicUsize::new(0));
-        Self { ledger: Ledger::new(raw), gate, started, pushes, seed }
+        let (gate, started, ends) = (RwLock::new(()), AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { ledger: Ledger::new(raw), gate, started, ends, pushes, seed }
     }
 
-    /// The number of the next push to make, until there are enough.
+    /// The number of the next push to make, until there are enough. However fast the machine is, they
+    /// go on until the server was ended often enough to prove something.
     fn next_push(&self) -> Option<usize> {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
-        (number < self.pushes).then_some(number)
+        let enough = number >= self.pushes && self.ends.load(Ordering::Relaxed) >= LEAST_ENDS;
+        (!enough).then_some(number)
     }
 }
 
@@ -137,6 +143,7 @@ async fn end_until_done(
                 assert!(took < READY_LIMIT, "ready only after {took:?}");
                 assert_eq!(shared.ledger.check_recent().await, NOTHING, "after kill {kills}");
                 kills += 1;
+                shared.ends.store(kills, Ordering::Relaxed);
             }
             ended = clients.join_next() => match ended {
                 Some(result) => result.expect("a client ends without a panic"),
@@ -197,6 +204,8 @@ async fn is_known_upload(raw: &Raw, name: &str) -> bool {
 
 const PACKAGES: [&str; 4] = ["api", "web", "worker", "tools/migrate"];
 const CLIENTS: usize = 5;
+/// How often the server is ended at least.
+const LEAST_ENDS: usize = 5;
 const LONGEST_LIFE_MICROS: u64 = 900_000;
 /// Far from the fraction of a second that it takes, because the machine may be busy with other tests.
 const READY_LIMIT: Duration = Duration::from_secs(20);
