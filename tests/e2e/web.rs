@@ -50,6 +50,8 @@ fn admin_pages(shelf: &Shelf) -> Vec<(&'static str, String)> {
     let mut all: Vec<(&'static str, String)> = [
         ("storage", "/w/acme/storage"),
         ("activity", "/w/acme/activity"),
+        ("audit", "/w/acme/audit"),
+        ("instance-audit", "/instance/audit?action=login"),
         ("settings", "/w/acme/settings"),
         ("create-project", "/w/acme/create-project"),
         ("create-repository", "/w/acme/create-repository"),

@@ -32,7 +32,7 @@ pub(super) async fn show(
     let moved = movements(&app, &viewer, &access, &prefix).await?;
     let receipts = storage::result_of(&app, &access).await?;
     let content = html! {
-        h1 { "Activity" }
+        div.head { h1 { "Activity" } a.button href={ "/w/" (slug) "/audit" } { "Audit log" } }
         form.search role="search" method="get" {
             div.field { label for="prefix" { "Packages beginning with" } input #prefix type="search" name="prefix" value=(prefix) autocomplete="off" spellcheck="false"; }
             button type="submit" { "Filter" }

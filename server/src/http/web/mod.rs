@@ -9,6 +9,7 @@
 
 mod activity;
 mod assets;
+mod audit;
 mod compare;
 mod create;
 pub(super) mod error;
@@ -65,6 +66,7 @@ fn of_workspace() -> Table {
         .post("/w/{workspace}/create-package", create::create)
         .get("/w/{workspace}/repositories", repository::list)
         .get("/w/{workspace}/activity", activity::show)
+        .get("/w/{workspace}/audit", audit::of_workspace)
         .get("/w/{workspace}/settings", settings::show)
         .post("/w/{workspace}/settings", settings::change)
         .post("/w/{workspace}/settings/administrators", settings::add_admin)
@@ -115,6 +117,7 @@ fn of_instance() -> Table {
         .get("/instance/storage", instance::storage_page)
         .post("/instance/verify", instance::verify)
         .get("/instance/health", instance::health)
+        .get("/instance/audit", audit::of_instance)
 }
 
 fn of_profile() -> Table {

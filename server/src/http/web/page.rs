@@ -55,6 +55,7 @@ pub(super) enum Tab {
     Workspaces,
     People,
     Health,
+    Audit,
 }
 
 impl Tab {
@@ -68,6 +69,7 @@ impl Tab {
             Self::Workspaces => "Workspaces",
             Self::People => "People",
             Self::Health => "Health",
+            Self::Audit => "Audit log",
         }
     }
 }
@@ -180,6 +182,7 @@ impl<'a> Page<'a> {
                     (Tab::People, "/instance/people"),
                     (Tab::Storage, "/instance/storage"),
                     (Tab::Health, "/instance/health"),
+                    (Tab::Audit, "/instance/audit"),
                 ];
                 ("Instance", *current, tabs.map(|(tab, url)| (tab, url.to_owned())).to_vec())
             }

@@ -95,6 +95,9 @@ async fn every_page_reads_a_bounded_number_of_rows_however_much_there_is() {
     let admins = [
         "/w/acme/storage",
         "/w/acme/activity",
+        "/w/acme/audit",
+        "/w/acme/audit?actor=nobody",
+        "/instance/audit",
         "/w/acme/settings",
         "/instance",
         "/instance/people",
