@@ -34,6 +34,7 @@ mod proxy;
 mod pushing;
 mod quickstart;
 mod roles;
+mod secrets;
 mod soak;
 mod sources;
 mod space;

@@ -39,7 +39,7 @@ struct Clause {
 }
 
 /// The functions of a source that are tests, each with its text.
-fn tests(source: &str) -> BTreeMap<&str, String> {
+pub(crate) fn tests(source: &str) -> BTreeMap<&str, String> {
     let lines: Vec<&str> = source.lines().collect();
     let mut found = BTreeMap::new();
     for (number, line) in lines.iter().enumerate() {

@@ -30,4 +30,5 @@ mod slow_disk;
 mod smuggling;
 mod token;
 mod verify;
+mod vulnerabilities;
 mod web;
