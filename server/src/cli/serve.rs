@@ -165,11 +165,13 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
         log: config.audit.log,
         keep: Duration::from_secs(config.audit.keep_days * 24 * 3600),
     };
+    let watching = certificates.map(|certificates| tokio::spawn(certificates.watch()));
     let tasks = Tasks::start(registry, auth, audit, WAIT_FOR_SWEEP).await;
+    // Before anybody is told that the server is there: a signal that comes first would kill it.
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
     directory.announce(&url)?;
     writeln!(std::io::stdout().lock(), "listening on {url}")?;
     tracing::info!(%address, milliseconds = watch.elapsed().as_millis(), "ready on {url}");
-    let watching = certificates.map(|certificates| tokio::spawn(certificates.watch()));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
         // The other end is held until the process ends.
@@ -177,7 +179,7 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
     };
     let served = tokio::select! {
         served = serve(listener, app, options(&config), tls.as_ref(), shutdown) => served,
-        () = stop_signals(stop) => return Err(ServeError::StoppedAtOnce),
+        () = stop_signals(signals, stop) => return Err(ServeError::StoppedAtOnce),
     };
     if let Some(watching) = watching {
         watching.abort();
@@ -322,10 +324,13 @@ fn options(config: &Config) -> ServeOptions {
     }
 }
 
+/// Those that ask the server to stop: SIGTERM and SIGINT.
+type Signals = (std::io::Result<Signal>, std::io::Result<Signal>);
+
 /// Passes on when the process is told to stop, and ends when it is told so again. Crashing is always
 /// safe here, so whoever has no time for requests in flight may cut them off.
-async fn stop_signals(stop: oneshot::Sender<()>) {
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+async fn stop_signals(signals: Signals, stop: oneshot::Sender<()>) {
+    match signals {
         (Ok(mut terminate), Ok(mut interrupt)) => {
             one_of(&mut terminate, &mut interrupt).await;
             tracing::info!(
