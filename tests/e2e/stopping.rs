@@ -1,16 +1,51 @@
 //! Being told to stop: announced first, then without new connections, in flight to the end; told twice,
 //! at once. Whatever the way, what was acknowledged holds.
 
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
+use rustix::process::{Pid, Signal, kill_process};
+use standpipe_tests::environment;
 use standpipe_tests::payload::Payload;
 use standpipe_tests::poll;
 use standpipe_tests::raw::{Raw, answered, last_byte};
 use standpipe_tests::server::ServerOptions;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::lifecycle::Halting;
 use crate::world::{World, location};
+
+/// There was a moment in which a signal killed the server instead.
+#[tokio::test]
+async fn a_stop_as_soon_as_the_address_is_told_is_graceful() {
+    for _ in 0..10 {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut server = Command::new(environment::server_binary())
+            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(folder.path().join("data"))
+            .env("STANDPIPE_ADMIN_PASSWORD", "a-password-for-once")
+            .env("STANDPIPE_HTTP_NOTICE_SECONDS", "0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the server starts");
+        let output = server.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(output).lines();
+        while let Some(line) = lines.next_line().await.expect("a line") {
+            if line.starts_with("listening on ") {
+                break;
+            }
+        }
+        let id = server.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        kill_process(id.expect("it runs"), Signal::TERM).expect("our own process");
+        let status = timeout(PATIENCE, server.wait()).await.expect("in time").expect("a status");
+        assert!(status.success(), "{status}");
+    }
+}
 
 const NAME: &str = "acme/shop-api";
 const CHUNK: u64 = 300_000;
