@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 /// How many events a page has.
 const EVENTS: usize = 100;
+/// How many digits of a digest are shown.
+const DIGITS: usize = 12;
 /// The parts of an actor's name that are not a person's.
 const OTHERS: [&str; 2] = ["anonymous", "server"];
 
@@ -140,20 +142,49 @@ fn row(event: &AuditEvent) -> Markup {
     html! {
         tr {
             td data-label="When" { (time(event.by.at)) }
-            th scope="row" { code { (event.action) } @if event.count > 1 { " × " (grouped(event.count)) } }
-            td data-label="What" { (event.target) }
+            th scope="row" { code.whole { (event.action) } @if event.count > 1 { " × " (grouped(event.count)) } }
+            td data-label="What" title=(event.target) { (brief(&event.target)) }
             td data-label="By" { (actor(change, None)) (build(change)) }
             td data-label="More" {
-                @for (name, value) in &event.details { span.detail { (name) ": " (value) } " " }
-                @if let Some(credential) = &change.credential { span.quiet { "with " (credential) } }
+                @for (name, value) in event.details.iter().filter(|(_, value)| !event.target.ends_with(value.as_str())) {
+                    div title=(value) { (name) ": " (brief(value)) }
+                }
+                @if let Some(credential) = &change.credential { div.quiet { "with " (credential) } }
             }
         }
     }
 }
 
+/// A text in which digests are as short as everywhere; the whole one is on hover.
+fn brief(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = ["sha256:", "sha512:"].iter().filter_map(|name| rest.find(name)).min() {
+        let (before, found) = rest.split_at(at + "sha256:".len());
+        let length = found.bytes().take_while(u8::is_ascii_hexdigit).count();
+        shown.push_str(before);
+        shown.push_str(&found[..length.min(DIGITS)]);
+        rest = &found[length..];
+    }
+    shown.push_str(rest);
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digests_are_short_and_everything_else_stays() {
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        assert_eq!(
+            brief(&format!("shop@{digest}, {digest}")),
+            "shop@sha256:0123456789ab, sha256:0123456789ab"
+        );
+        for same in ["", "shop:1.0", "sha256:", "sha512:é", "sha256:12 sha256:", "größe"] {
+            assert_eq!(brief(same), same);
+        }
+    }
 
     #[test]
     fn a_name_alone_is_a_persons() {
