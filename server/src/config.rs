@@ -151,7 +151,7 @@ pub struct Database {
 
 impl Default for Database {
     fn default() -> Self {
-        Self { cache_bytes: 32 << 20 }
+        Self { cache_bytes: 24 << 20 }
     }
 }
 

@@ -23,6 +23,7 @@ mod token;
 mod tokens;
 mod upload_pass;
 mod uses;
+mod verified;
 
 pub use accounts::{Account, AccountChanges, NewAccount};
 pub use invitations::{Invited, NewInvitation};

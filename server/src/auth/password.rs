@@ -38,6 +38,11 @@ const MOST_REMEMBERED: usize = 4096;
 /// Memory of one hash in KiB (OWASP's first choice: 19 MiB, two passes, one lane).
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
+/// After how long without a hash its memory is given back.
+const REST: Duration = Duration::from_secs(5);
+/// Blocks of a KiB that are asked for, more than are used: what is larger than 32 MiB, glibc gives back to
+/// the system when it is freed (`mallopt(3)`, `M_MMAP_THRESHOLD`), and the rest costs no memory.
+const ROOM: usize = 33 << 10;
 const LANES: u32 = 1;
 
 /// Hashes and checks passwords.
@@ -209,7 +214,7 @@ pub(super) fn is_acceptable(password: &Secret) -> bool {
 
 /// What the hashing thread is asked to do, with its memory.
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
-/// The working memory of one hash, 19 MiB, used again for the next.
+/// The working memory of one hash, 19 MiB, used again for the next of a crowd.
 type Memory = Vec<Block>;
 
 /// The thread that hashes, until its sender is dropped. It has a thread and memory of its own because
@@ -218,16 +223,24 @@ type Memory = Vec<Block>;
 fn start_hasher() -> Sender<Job> {
     let (sender, jobs) = channel::<Job>();
     let started = std::thread::Builder::new().name("passwords".into()).spawn(move || {
-        let mut memory = Memory::new();
-        for job in jobs {
-            // A job that panics drops its answer, which its caller notices.
-            let _: Result<(), _> = catch_unwind(AssertUnwindSafe(|| job(&mut memory)));
+        // Nobody has memory for passwords while there are none.
+        while let Ok(first) = jobs.recv() {
+            let mut memory = Memory::with_capacity(ROOM);
+            hash_for(&mut memory, first);
+            while let Ok(next) = jobs.recv_timeout(REST) {
+                hash_for(&mut memory, next);
+            }
         }
     });
     if let Err(error) = started {
         tracing::error!(error = %error, "the thread for passwords did not start; logins with a password will fail");
     }
     sender
+}
+
+fn hash_for(memory: &mut Memory, job: Job) {
+    // A job that panics drops its answer, which its caller notices.
+    let _: Result<(), _> = catch_unwind(AssertUnwindSafe(|| job(memory)));
 }
 
 fn hash_now(memory: &mut Memory, password: &[u8]) -> Result<String, NoRandomness> {

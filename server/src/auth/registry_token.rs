@@ -8,6 +8,7 @@
 use super::oidc::OidcBasis;
 use super::secret::{NoRandomness, Secret, hex, random};
 use super::upload_pass::UploadPasses;
+use super::verified::VerifiedTokens;
 use super::{AuthError, scope};
 use crate::domain::{Change, Grant, PackageGrant, Timestamp};
 use crate::metadata::documents::Body;
@@ -91,6 +92,7 @@ pub(super) struct TokenSigner {
     seconds: u64,
     keys: Vec<Key>,
     passes: UploadPasses,
+    verified: VerifiedTokens<Claims>,
 }
 
 struct Key {
@@ -113,7 +115,7 @@ impl TokenSigner {
             return Err(AuthError::unavailable(MetadataError::Corrupt(StoredKeys::NAME)));
         }
         let passes = UploadPasses::new(stored.pkcs8.iter().map(Vec::as_slice));
-        Ok(Self { service, seconds, keys, passes })
+        Ok(Self { service, seconds, keys, passes, verified: VerifiedTokens::new() })
     }
 
     /// The passes of uploads, which are keyed like the tokens.
@@ -176,6 +178,18 @@ impl TokenSigner {
         if token.len() > LONGEST {
             return Err(AuthError::Invalid);
         }
+        let claims = self.verified.look_up(token, || self.check_signature(token))?;
+        let now = now.seconds();
+        if claims.nbf > now.saturating_add(LEEWAY) || claims.iat > now.saturating_add(LEEWAY) {
+            return Err(AuthError::Invalid);
+        }
+        let expired = claims.exp.saturating_add(LEEWAY) <= now;
+        let grants = claims.access.iter().filter_map(Access::grant).collect();
+        Ok((Verified { basis: claims.basis.clone(), grants }, expired))
+    }
+
+    /// What a token says, if it is ours; its times are not looked at.
+    fn check_signature(&self, token: &str) -> Result<Claims, AuthError> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::Invalid)?;
         if names_other_keys(&header) {
             return Err(AuthError::Invalid);
@@ -186,18 +200,10 @@ impl TokenSigner {
         validation.set_audience(&[&self.service]);
         validation.set_issuer(&[&self.service]);
         validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-        // Time is checked below, against the server's own clock.
+        // Time is checked at every use, against the server's own clock.
         (validation.validate_exp, validation.validate_nbf) = (false, false);
-        let claims = jsonwebtoken::decode::<Claims>(token, &key.verifying, &validation)
-            .map_err(|_| AuthError::Invalid)?
-            .claims;
-        let now = now.seconds();
-        if claims.nbf > now.saturating_add(LEEWAY) || claims.iat > now.saturating_add(LEEWAY) {
-            return Err(AuthError::Invalid);
-        }
-        let expired = claims.exp.saturating_add(LEEWAY) <= now;
-        let grants = claims.access.iter().filter_map(Access::grant).collect();
-        Ok((Verified { basis: claims.basis, grants }, expired))
+        let decoded = jsonwebtoken::decode::<Claims>(token, &key.verifying, &validation);
+        Ok(decoded.map_err(|_| AuthError::Invalid)?.claims)
     }
 }
 
@@ -206,7 +212,8 @@ impl TokenSigner {
     /// A signer with a known key, for the fuzz targets.
     pub(super) fn of_key(service: &str, pkcs8: &[u8]) -> Result<Self, AuthError> {
         let (keys, passes) = (vec![Key::read(pkcs8)?], UploadPasses::new([pkcs8]));
-        Ok(Self { service: service.to_owned(), seconds: 300, keys, passes })
+        let (service, verified) = (service.to_owned(), VerifiedTokens::new());
+        Ok(Self { service, seconds: 300, keys, passes, verified })
     }
 
     /// The id of the key that signs.

@@ -21,7 +21,7 @@ pub(super) const LARGE: usize = 16 << 10;
 /// Bytes in a small buffer.
 pub(super) const SMALL: usize = LARGE / 8;
 
-/// Large buffers of a store: 20 MiB, enough for 20 uploads or 26 downloads at full speed.
+/// Large buffers of a store: 20 MiB, enough for 16 uploads or 26 downloads at full speed.
 const MOST: usize = 80;
 
 /// The buffers of a store. Cheap to clone.

@@ -9,7 +9,8 @@ use super::stream::{ByteStream, StreamError};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
-/// Pieces that may wait for the writer. With one here and one being written, an upload holds four.
+/// Pieces that may wait for the writer, which takes all of them at once. With one here and as many being
+/// written, an upload holds five.
 pub(super) const WAITING: usize = 2;
 
 /// How a body ended.

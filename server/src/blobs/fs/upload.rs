@@ -14,6 +14,7 @@
 use super::Shared;
 use super::files::{Files, OpenFile};
 use super::state::{NEVER_SYNCED, State};
+use crate::blobs::buffers::Buffer;
 use crate::blobs::checkout::{Checkout, Purpose};
 use crate::blobs::hasher::Hasher;
 use crate::blobs::{BlobError, Object};
@@ -163,6 +164,11 @@ impl<F: Files> Session<F> {
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
         Ok(self)
+    }
+
+    /// Adds pieces one after the other; each gives its memory back as soon as it is written.
+    pub(super) fn write_all(self, pieces: Vec<Buffer>) -> Result<Self, BlobError> {
+        pieces.into_iter().try_fold(self, |session, piece| session.write(&piece))
     }
 
     /// Whether so much was written since the last checkpoint that it is time for one.
