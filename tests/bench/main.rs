@@ -23,6 +23,8 @@ use table::{Line, markdown, median};
 const TAGS: usize = 10_000;
 /// What the pushing process gets its credential in.
 const AUTHORIZATION: &str = "STANDPIPE_BENCH_AUTHORIZATION";
+/// More than a turn at large blobs puts into the page cache.
+const TOUCHED_MIB: usize = 3 << 10;
 /// Clients that push while the latency of a reader is measured.
 const PUSHERS: u64 = 8;
 
@@ -36,7 +38,6 @@ fn main() -> io::Result<()> {
     }
     let rounds = number("STANDPIPE_BENCH_ROUNDS").unwrap_or(5);
     let seconds = number("STANDPIPE_BENCH_SECONDS").unwrap_or(4);
-    touch_free_memory()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (ours, theirs) = runtime.block_on(async {
         io::Result::Ok((Standpipe::start().await, Distribution::start().await?))
@@ -60,16 +61,12 @@ fn main() -> io::Result<()> {
     if bench.wants("tails") { bench.tails(rounds.min(3), &images) } else { Ok(()) }
 }
 
-/// Uses most of the free memory once and gives it back. On a virtual machine the host hands a page out when
-/// it is first touched, and that counts as processor time of whoever touches it: up to two seconds for a
-/// GiB, more than all the work that is measured. What was touched is handed out again without that.
-fn touch_free_memory() -> io::Result<()> {
-    let text = std::fs::read_to_string("/proc/meminfo")?;
-    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = available.and_then(|rest| rest.split_whitespace().next()?.parse::<usize>().ok());
-    let mib = kib.unwrap_or_default() / 1024 * 3 / 4;
-    let touched: Vec<_> = (0..mib).map(|_| vec![1u8; 1 << 20]).collect();
-    say(&format!("{} MiB of free memory touched before", touched.len()))
+/// Uses free memory once and gives it back. On a virtual machine the host hands a page out when it is first
+/// touched, and that counts as processor time of whoever touches it: up to two seconds for a GiB, more than
+/// all the work that is measured. What was touched just now is handed out again first, and without that.
+fn touch_free_memory() {
+    let touched: Vec<_> = (0..TOUCHED_MIB).map(|_| vec![1u8; 1 << 20]).collect();
+    drop(touched);
 }
 
 /// A turn of every workload for both sides.
@@ -151,6 +148,7 @@ impl Bench<'_> {
             add(side, HEAD, workloads::heads(self.sides[side], self.time)?);
         }
         for side in wanted("large") {
+            touch_free_memory();
             let pushed = workloads::push_large(self.sides[side], &blobs)?;
             add(side, PUSH_CPU, pushed.cpu);
             add(side, PUSH_RATE, pushed.rate);
@@ -216,6 +214,7 @@ impl Bench<'_> {
         let (mut quiet, mut busy) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             quiet.push(workloads::latency(side, self.time, images)?);
+            touch_free_memory();
             let _pushers = Pushers::start(side)?;
             busy.push(workloads::latency(side, self.time, images)?);
         }

@@ -14,6 +14,7 @@ fn signer(service: &str) -> TokenSigner {
         seconds: 300,
         keys: vec![key],
         passes: UploadPasses::new([]),
+        verified: VerifiedTokens::new(),
     }
 }
 
@@ -79,12 +80,9 @@ fn a_token_of_another_key_or_service_is_not_ours() {
     assert!(ours.verify(&sign(&signer("standpipe")), NOW).is_err());
     let other_service = TokenSigner { service: "other".to_owned(), ..signer("standpipe") };
     let ours = TokenSigner { keys: other_service.keys, ..ours };
-    let passes = UploadPasses::new([]);
-    let foreign =
-        TokenSigner { service: "other".to_owned(), seconds: 300, keys: Vec::new(), passes };
     let foreign = TokenSigner {
         keys: vec![Key::read(ours.keys[0].signing.as_bytes()).expect("a key")],
-        ..foreign
+        ..signer("other")
     };
     assert!(matches!(ours.verify(&sign(&foreign), NOW), Err(AuthError::Invalid)));
 }

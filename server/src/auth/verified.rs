@@ -112,7 +112,9 @@ mod tests {
         let tokens = VerifiedTokens::new();
         let verify = || Ok::<_, ()>(());
         for number in 0..10 * MOST {
-            assert!(tokens.look_up("used", || if number == 0 { verify() } else { Err(()) }).is_ok());
+            assert!(
+                tokens.look_up("used", || if number == 0 { verify() } else { Err(()) }).is_ok()
+            );
             assert!(tokens.look_up(&number.to_string(), verify).is_ok());
         }
         let kept = tokens.with(|generations| generations.young.len() + generations.old.len());

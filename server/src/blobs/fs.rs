@@ -23,7 +23,7 @@
 //! name that comes back after a power loss is an object without a row, which the start-up sweep sets
 //! aside.
 //!
-//! Memory: a body holds at most five pieces of 256 KiB, a reader two chunks of 256 KiB, out of
+//! Memory: a body holds at most seven pieces of 256 KiB in the beginning and five later, a reader two chunks of 256 KiB, out of
 //! [`Buffers`] that have a bound for all together. No thread waits for the network: the blocking pool is used for one operation at a time. Some of its threads are out
 //! of bounds for changes, so that a disk that is slow to sync does not keep readers waiting.
 //!
@@ -290,7 +290,8 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
         body: ByteStream,
     ) -> Result<Last, BlobError> {
         let session = self.take_body(id, at, most, body, Ending::Last).await?;
-        Ok(Last { id, length: session.written(), session: Box::new(session) })
+        let (length, before) = (session.length(), session.loaded());
+        Ok(Last { id, length, before, session: Box::new(session) })
     }
 
     async fn finish_last(&self, last: Last, expected: &Digest) -> Result<Object, BlobError> {
@@ -402,22 +403,37 @@ async fn write_pieces<F: Files>(
     mut pieces: mpsc::Receiver<Buffer>,
     keep: Arc<AtomicBool>,
 ) -> Result<Session<F>, BlobError> {
-    let mut arrived = Vec::with_capacity(gather::WAITING);
-    while pieces.recv_many(&mut arrived, gather::WAITING).await > 0 {
+    let mut arrived = next_pieces(&mut pieces).await;
+    let mut following = next_pieces(&mut pieces).await;
+    if following.is_empty() && keep.load(Ordering::Acquire) {
+        // A small blob: its bytes are written when it is finished, so that it waits for a thread once less.
+        return Ok(session.with_waiting(arrived));
+    }
+    while !arrived.is_empty() {
         // Nobody closes it.
         let turn = Arc::clone(&shared.hashing).acquire_owned().await;
         // All that has come in one go: changing threads costs as much as hashing a tenth of a piece.
-        let together = mem::replace(&mut arrived, Vec::with_capacity(gather::WAITING));
-        session = shared.changing(move || session.write_all(together)).await?;
+        session = shared.changing(move || session.write_all(arrived)).await?;
         drop(turn);
         if session.is_checkpoint_due() {
             session = shared.changing(move || session.checkpoint()).await?;
         }
+        arrived = match following.is_empty() {
+            true => next_pieces(&mut pieces).await,
+            false => mem::take(&mut following),
+        };
     }
     if keep.load(Ordering::Acquire) {
         return Ok(session);
     }
     shared.changing(move || session.checkpoint()).await
+}
+
+/// The pieces that are there, as soon as there is one; none at the end.
+async fn next_pieces(pieces: &mut mpsc::Receiver<Buffer>) -> Vec<Buffer> {
+    let mut arrived = Vec::with_capacity(gather::WAITING);
+    pieces.recv_many(&mut arrived, gather::WAITING).await;
+    arrived
 }
 
 /// How many threads may hash at a time.

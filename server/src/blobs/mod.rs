@@ -83,8 +83,12 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
         most: Option<u64>,
         body: ByteStream,
     ) -> Result<Last, BlobError> {
-        let length = self.append(id, at, most, body).await?;
-        Ok(Last { id, length, session: Box::new(()) })
+        let before = match at {
+            Some(at) => at,
+            None => self.upload_offset(id).await?,
+        };
+        let length = self.append(id, Some(before), most, body).await?;
+        Ok(Last { id, length, before, session: Box::new(()) })
     }
 
     /// [`finish`](Self::finish) after [`append_last`](Self::append_last) of the same store.
@@ -147,6 +151,8 @@ pub trait BlobStore: std::fmt::Debug + Send + Sync {
 pub struct Last {
     id: UploadId,
     length: u64,
+    /// The length before them.
+    before: u64,
     /// What the store needs to go on; only the one that made it can.
     session: Box<dyn Any + Send>,
 }
@@ -156,6 +162,12 @@ impl Last {
     #[must_use]
     pub const fn length(&self) -> u64 {
         self.length
+    }
+
+    /// How many bytes the last body had.
+    #[must_use]
+    pub const fn added(&self) -> u64 {
+        self.length - self.before
     }
 }
 

@@ -188,14 +188,17 @@ impl Registry {
         as_announced(chunk, offset - at).map(|()| offset)
     }
 
-    /// Adds a chunk that nobody is told of before the upload has become a blob.
+    /// Adds a chunk that nobody is told of before the upload has become a blob. Where it goes is the blob
+    /// store's to check: asked here first, a small blob would wait for the disk once more.
     async fn append_last(&self, upload: &Upload, chunk: Chunk, body: ByteStream) -> Result<Last> {
-        let at = self.admit_chunk(upload, chunk).await?;
+        self.admit_length(chunk.at.unwrap_or(0), chunk)?;
+        self.check_duration(upload)?;
+        self.collector.touch(upload.id, self.clock.now());
         let most = self.limits.blob_bytes;
-        let appended = self.blobs.append_last(upload.id, Some(at), most, body).await;
+        let appended = self.blobs.append_last(upload.id, chunk.at, most, body).await;
         self.collector.touch(upload.id, self.clock.now());
         let last = appended?;
-        as_announced(chunk, last.length() - at).map(|()| last)
+        as_announced(chunk, last.added()).map(|()| last)
     }
 
     /// Where a chunk goes, if it may come now.
@@ -205,15 +208,19 @@ impl Registry {
         if at != before {
             return Err(RegistryError::UploadOffset { actual: before });
         }
-        let announced = chunk.length.and_then(|length| at.checked_add(length));
-        if let (Some(most), Some(end)) = (self.limits.blob_bytes, announced)
-            && end > most
-        {
-            return Err(RegistryError::BlobTooLarge(most));
-        }
+        self.admit_length(at, chunk)?;
         self.check_duration(upload)?;
         self.collector.touch(upload.id, self.clock.now());
         Ok(at)
+    }
+
+    /// Refuses a chunk that would end behind the longest blob.
+    fn admit_length(&self, at: u64, chunk: Chunk) -> Result<()> {
+        let end = chunk.length.and_then(|length| at.checked_add(length));
+        match (self.limits.blob_bytes, end) {
+            (Some(most), Some(end)) if end > most => Err(RegistryError::BlobTooLarge(most)),
+            _ => Ok(()),
+        }
     }
 
     fn check_duration(&self, upload: &Upload) -> Result<()> {

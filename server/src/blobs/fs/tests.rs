@@ -75,8 +75,11 @@ async fn a_long_body_is_made_durable_on_the_way() {
     disk.plan().disarm();
     let id = begin(&store).await;
     append(&store, id, &content(200_000)).await;
-    // Pieces of 16 KiB, a checkpoint at the first piece that reaches 40 KiB: four, and the end.
-    assert_eq!(syncs(&disk), [2 * 5, 0, 1]);
+    // Pieces of 16 KiB, one or two at a time, and a checkpoint as soon as 40 KiB are reached: after three
+    // or four pieces, and at the end.
+    let [data, rest @ ..] = syncs(&disk);
+    assert!((2 * 4..=2 * 5).contains(&data), "{data}");
+    assert_eq!(rest, [0, 1]);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use crate::blobs::hasher::Hasher;
 use crate::blobs::{BlobError, Object};
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 /// Bytes written between two checkpoints of a long body: keeps dirty pages and the last sync small.
@@ -44,6 +45,10 @@ pub(super) struct Session<F: Files> {
     hasher: Hasher,
     /// Bytes written and hashed; those beyond `state.offset` are not durable yet.
     written: u64,
+    /// `written` as it was when the upload was checked out.
+    loaded: u64,
+    /// What is written when the upload is finished, and not before.
+    waiting: Vec<Buffer>,
 }
 
 /// Begins an upload. Nothing is synced: until the first checkpoint nothing is promised.
@@ -143,14 +148,39 @@ impl<F: Files> Session<F> {
         };
         checkout.stored(state.offset);
         let written = state.offset;
-        let session =
-            Self { shared: Arc::clone(shared), checkout, data, state_file, state, hasher, written };
+        let session = Self {
+            shared: Arc::clone(shared),
+            checkout,
+            data,
+            state_file,
+            state,
+            hasher,
+            written,
+            loaded: written,
+            waiting: Vec::new(),
+        };
         if length > session.state.offset { session.cut() } else { Ok(session) }
     }
 
     /// Bytes written so far.
     pub(super) fn written(&self) -> u64 {
         self.written
+    }
+
+    /// Bytes that were there before.
+    pub(super) fn loaded(&self) -> u64 {
+        self.loaded
+    }
+
+    /// Bytes from the upload's first one on, with those that are not written yet.
+    pub(super) fn length(&self) -> u64 {
+        // usize to u64 does not lose on any target that has files this large.
+        self.written + self.waiting.iter().map(|piece| piece.len() as u64).sum::<u64>()
+    }
+
+    /// The same upload with bytes at its end that [`finish`](Self::finish) is to write.
+    pub(super) fn with_waiting(self, waiting: Vec<Buffer>) -> Self {
+        Self { waiting, ..self }
     }
 
     /// Adds bytes at the end. After an error the session is over and
@@ -213,7 +243,12 @@ impl<F: Files> Session<F> {
     }
 
     /// Turns the upload into an object, and makes durable what is not yet.
-    pub(super) fn finish(self, expected: &Digest) -> Result<Object, BlobError> {
+    pub(super) fn finish(mut self, expected: &Digest) -> Result<Object, BlobError> {
+        let waiting = mem::take(&mut self.waiting);
+        self.write_all(waiting)?.finish_written(expected)
+    }
+
+    fn finish_written(self, expected: &Digest) -> Result<Object, BlobError> {
         let Self { shared, .. } = &self;
         let actual = if expected.algorithm() == self.state.algorithm {
             self.hasher.clone()

@@ -134,7 +134,7 @@ pub(super) async fn last_bytes_of_another_store_are_not_known(backend: &impl Bac
     let process = backend.open();
     let id = begin(&*process).await;
     let elsewhere = UploadId::random();
-    let last = Last { id: elsewhere, length: 0, session: Box::new(()) };
+    let last = Last { id: elsewhere, length: 0, before: 0, session: Box::new(()) };
     let refused = process.finish_last(last, &Algorithm::Sha256.hash(b"")).await;
     assert!(matches!(refused, Err(BlobError::UnknownUpload(found)) if found == elsewhere));
     assert_eq!(process.upload_offset(id).await.expect("is known"), 0);
