@@ -1,5 +1,6 @@
 //! The pages over HTTP: sessions, forms from elsewhere, what they cost.
 
+mod accounts;
 mod cost;
 mod forms;
 mod sessions;
