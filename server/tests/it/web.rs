@@ -4,6 +4,7 @@ mod accounts;
 mod cost;
 mod forms;
 mod sessions;
+mod space;
 
 use crate::harness::{Answer, Client, World};
 use axum::http::Method;

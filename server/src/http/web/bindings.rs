@@ -74,11 +74,11 @@ fn row(viewer: &Viewer, base: &str, view: &BindingView) -> Markup {
     html! {
         tr {
             th scope="row" { code { (binding.source) } div.below.quiet { "of " (binding.issuer) ", for " (binding.audience) } }
-            td data-label="Role" { (binding.role.as_str()) }
+            td.whole data-label="Role" { (binding.role.as_str()) }
             td data-label="Only when" { (conditions(&binding.when)) }
             td data-label="Tags" { (rules(&binding.tag_rules)) }
             td data-label="Made" { (time(view.created)) div.below.quiet { "by " (view.by.strip_prefix("user:").unwrap_or(&view.by)) } }
-            td data-label="Do" { (sure(viewer, &format!("{base}/{}/end", binding.id), "End", "From the next request on, its builds are refused.", &[])) }
+            td.whole data-label="Do" { (sure(viewer, &format!("{base}/{}/end", binding.id), "End", "From the next request on, its builds are refused.", &[])) }
         }
     }
 }
@@ -92,7 +92,7 @@ fn conditions(when: &Conditions) -> Markup {
     html! {
         @if all.is_empty() { span.quiet { "always" } }
         @else {
-            ul.items { @for (word, patterns) in &all { li { (word) " " code { (texts(patterns).join(" or ")) } } } }
+            ul.items { @for (word, patterns) in &all { li { (word) " " @for (place, pattern) in patterns.iter().enumerate() { @if place > 0 { " or " } code { (pattern) } } } } }
         }
     }
 }

@@ -107,7 +107,7 @@ fn page(form_token: &str, link: &Link, refusal: Option<&Refusal<'_>>) -> Html {
             input type="hidden" name="user" value=(link.user);
             input type="hidden" name="secret" value=(link.secret.expose());
             // So that a browser stores the password with its name.
-            input.hidden type="text" name="username" value=(link.user) autocomplete="username" tabindex="-1" aria-hidden="true" readonly;
+            input type="text" name="username" value=(link.user) autocomplete="username" hidden readonly;
             (fields_of(&[field], refusal))
             div.actions { button.main type="submit" { "Set password and sign in" } }
         }

@@ -27,12 +27,14 @@ pub(super) mod page;
 mod parts;
 mod people;
 mod profile;
+mod reclaim;
 mod repository;
 mod rights;
 mod robots;
 mod selection;
 mod settings;
 mod sign_in;
+mod sizes;
 mod storage;
 mod viewer;
 mod workspaces;
@@ -87,10 +89,13 @@ fn of_storage() -> Table {
     let at = |rest: &str| format!("/w/{{workspace}}/storage{rest}");
     Table::default()
         .get(&at(""), storage::show)
+        .get(&at("/packages"), sizes::list)
+        .get(&at("/reclaim"), reclaim::all_form)
+        .post(&at("/reclaim"), reclaim::all)
         .post(&at("/uploads/{upload}/cancel"), storage::cancel)
         .get(&at("/deleted/{package}"), storage::deleted)
         .post(&at("/deleted/{package}/restore"), storage::restore)
-        .post(&at("/deleted/{package}/reclaim"), storage::reclaim_deleted)
+        .post(&at("/deleted/{package}/reclaim"), reclaim::of_deleted)
 }
 
 fn of_robots() -> Table {
@@ -162,8 +167,8 @@ fn of_package() -> Table {
         .get(&at("/tags/{tag}"), image::of_tag)
         .get(&at("/manifests/{digest}"), image::of_manifest)
         .get(&at("/compare"), compare::show)
-        .get(&at("/reclaim"), storage::reclaim_form)
-        .post(&at("/reclaim"), storage::reclaim)
+        .get(&at("/reclaim"), reclaim::form)
+        .post(&at("/reclaim"), reclaim::of_package)
         .get(&at("/delete-tags"), selection::preview)
         .post(&at("/delete-tags"), selection::delete)
         .post(&at("/restore-tags"), selection::restore)

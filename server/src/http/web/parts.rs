@@ -42,6 +42,12 @@ pub(super) fn grouped(count: u64) -> String {
     text
 }
 
+/// How many there are of something.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{} {what}{end}", grouped(count))
+}
+
 /// A moment. The script shows it in the reader's zone; the exact one is on hover.
 pub(super) fn time(at: Timestamp) -> Markup {
     html! { time datetime=(at) title=(at) { (moment(at)) } }
@@ -199,5 +205,9 @@ mod tests {
         assert_eq!(span(600), "10 minutes");
         assert_eq!(span(86_400), "24 hours");
         assert_eq!(span(7 * 86_400), "7 days");
+        assert_eq!(
+            (counted(1, "blob"), counted(1_200, "blob")),
+            ("1 blob".into(), "1,200 blobs".into())
+        );
     }
 }

@@ -88,7 +88,7 @@ fn state(account: &Account, now: Timestamp) -> Markup {
             (true, _) => { (badge("bad", "switched off", "Nothing of it works")) }
             (false, Some(until)) if until > now => {
                 (badge("", "invited", "A link waits for them"))
-                " " span.quiet { "until " (time(until)) }
+                " " span.quiet { "ends " (time(until)) }
             }
             (false, None) if account.has_password => { (badge("good", "active", "It works")) }
             (false, _) => { (badge("bad", "no password", "No link waits for them; make one")) }
@@ -150,7 +150,7 @@ fn shown_once(app: &App, viewer: &Viewer, invited: &Invited) -> Html {
     let name = &invited.account.username;
     let content = html! {
         h1 { "The link for " (name) }
-        (notice("good", &html! { p { strong { "Copy it now." } " It is not shown again. It works once, until " (time(invited.expires)) "." } }))
+        (notice("good", &html! { p { strong { "Copy it now." } " It is not shown again. It works once and ends " (time(invited.expires)) "." } }))
         div.secret {
             h2 { "Link" }
             (copyable(&invitation::link(app, invited), "The link"))
@@ -265,7 +265,7 @@ fn link_actions(viewer: &Viewer, account: &Account, url: &str) -> Markup {
     };
     html! {
         @match account.invited_until {
-            Some(until) if until > viewer.now => { p { "A link with which they choose a password waits for them until " (time(until)) "." } }
+            Some(until) if until > viewer.now => { p { "A link with which they choose a password waits for them. It ends " (time(until)) "." } }
             Some(until) => { p { "The link with which they could choose a password ended " (time(until)) "." } }
             None if account.has_password => { p { "They have chosen or were given a password." } }
             None => { p { "They have no password, and no link waits for them." } }

@@ -74,7 +74,7 @@ fn profile_page(viewer: &Viewer, sessions: &[SessionView], refusal: Option<&Refu
                         td data-label="Browser" { (session.agent.as_deref().unwrap_or("unknown")) }
                         td data-label="Last used" { (time(session.seen)) }
                         td data-label="Since" { (time(session.created)) }
-                        td data-label="Do" {
+                        td.whole data-label="Do" {
                             @if viewer.is_session(&session.id) { "this one" }
                             @else { (button(viewer, &format!("/profile/sessions/{}/end", session.id), "", "End", &[])) }
                         }
@@ -239,7 +239,7 @@ pub(super) fn token_table(
                             td data-label="May" { (scopes(token.scopes)) }
                             td data-label="Last used" { (last_used(token.last_used)) }
                             td data-label="Ends" { (ends(token, viewer.now)) div.below.quiet { "made " (time(token.created)) } }
-                            td data-label="Do" { (token_actions(viewer, base, token)) }
+                            td.whole data-label="Do" { (token_actions(viewer, base, token)) }
                         }
                     }
                 }

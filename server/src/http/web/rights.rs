@@ -92,7 +92,7 @@ fn permissions_page(
                         tr {
                             th scope="row" { (user) }
                             td data-label="Role" { (role.as_str()) }
-                            td data-label="Do" { (sure(viewer, &format!("{base}/{user}/end"), "Remove", "From the next request on they have no role here.", &[])) }
+                            td.whole data-label="Do" { (sure(viewer, &format!("{base}/{user}/end"), "Remove", "From the next request on they have no role here.", &[])) }
                         }
                     }
                 }

@@ -77,7 +77,7 @@ async fn list_page(
         fields: vec![
             Field::text("name", "Name")
                 .required()
-                .hint("What it logs in as: lower-case letters, digits and - _ . between them, such as deployer."),
+                .hint("What it logs in as, such as deployer: lower-case letters, digits, and dashes between them."),
             Field::text("description", "What it is for").hint("For people, such as the machine it runs on."),
         ],
     };
@@ -123,7 +123,7 @@ fn table(base: &str, rows: &[Row]) -> Markup {
                 @for Row { robot, tokens, last_used: used } in rows {
                     tr {
                         th scope="row" { a href={ (base) "/" (robot.name) } { (robot.name) } @if robot.disabled { " " (off()) } }
-                        td data-label="For" { (robot.description) }
+                        td data-label="For" { @if robot.description.is_empty() { span.quiet { "not said" } } @else { (robot.description) } }
                         td data-label="Roles" { @match robot.roles.len() { 0 => { span.quiet { "none yet" } } 1 => { "on 1 repository" } count => { "on " (count) " repositories" } } }
                         td data-label="Tokens" { @match *tokens { 0 => { span.quiet { "none yet" } } TOKENS => { (TOKENS) " or more" } count => { (count) } } }
                         td data-label="Last used" { (last_used(*used)) }
@@ -263,7 +263,7 @@ impl Shown {
                             tr {
                                 th scope="row" { a href={ "/w/" (self.workspace.slug) "/repositories/" (repository) } { (repository) } }
                                 td data-label="Role" { (role.as_str()) }
-                                td data-label="Do" { (sure(viewer, &format!("{url}/roles/{repository}/end"), "Remove", "From the next request on it has no role there.", &[])) }
+                                td.whole data-label="Do" { (sure(viewer, &format!("{url}/roles/{repository}/end"), "Remove", "From the next request on it has no role there.", &[])) }
                             }
                         }
                     }

@@ -235,9 +235,9 @@ async fn a_binding_with_conditions_and_rules_is_made_and_shown_and_refused_besid
     assert_eq!(admin.submit(path, path, &good).await.status, 303);
     let list = admin.get(path).await.expect(200).text();
     for part in [
-        "main or release/*",
+        "<code>main</code> or <code>release/*</code>",
         "claim team",
-        "blue or green",
+        "<code>blue</code> or <code>green</code>",
         "latest, v* @ main, environment=production",
         "another",
     ] {
