@@ -102,6 +102,38 @@ pub(super) fn copyable(text: &str, what: &str) -> Markup {
     }
 }
 
+/// Names of browsers and systems as they stand in what a browser says of itself, and as people call
+/// them. One that comes earlier also says that it is some of the later ones, so the order counts.
+const BROWSERS: [(&str, &str); 6] = [
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("HeadlessChrome/", "Chrome without a window"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+];
+const SYSTEMS: [(&str, &str); 7] = [
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "an iPhone"),
+    ("iPad", "an iPad"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+];
+
+/// A browser as people call it; what is not known stays as it says itself.
+pub(super) fn browser(agent: Option<&str>) -> String {
+    let Some(agent) = agent else { return "unknown".to_owned() };
+    let called = |all: &[(&str, &'static str)]| {
+        all.iter().find(|(part, _)| agent.contains(part)).map(|(_, name)| *name)
+    };
+    match (called(&BROWSERS), called(&SYSTEMS)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        _ => agent.to_owned(),
+    }
+}
+
 /// Who did something, with the build if it was one.
 pub(super) fn author(by: &Stamped, repository: Option<&Repository>) -> Markup {
     html! { (time(by.at)) " " span.by { "by " (actor(&by.change, repository)) (build(&by.change)) } }
@@ -191,6 +223,28 @@ mod tests {
             assert_eq!(short(count), expected);
         }
         assert!(bytes(1_234_567).into_string().contains("1,234,567 bytes"));
+    }
+
+    #[test]
+    fn a_browser_is_called_as_people_call_it() {
+        for (agent, name) in [
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36 Edg/140.0",
+                "Edge on Windows",
+            ),
+            (
+                "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+                "Firefox on Linux",
+            ),
+            (
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1",
+                "Safari on an iPhone",
+            ),
+            ("curl/8.5.0", "curl/8.5.0"),
+        ] {
+            assert_eq!(browser(Some(agent)), name);
+        }
+        assert_eq!(browser(None), "unknown");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::error::{WebError, go};
 use super::fields::{At, Fields};
 use super::form::{Field, Form, Kind, Refusal, again, button, sure};
 use super::page::{Html, Page, Place};
-use super::parts::{badge, copyable, empty, notice, pager, time};
+use super::parts::{badge, browser, copyable, empty, notice, pager, time};
 use super::viewer::{Submitted, Viewer, begin_session};
 use super::{PAGE, storage};
 use crate::app::App;
@@ -71,7 +71,7 @@ fn profile_page(viewer: &Viewer, sessions: &[SessionView], refusal: Option<&Refu
             tbody {
                 @for session in sessions {
                     tr {
-                        td data-label="Browser" { (session.agent.as_deref().unwrap_or("unknown")) }
+                        td data-label="Browser" { span title=[session.agent.as_deref()] { (browser(session.agent.as_deref())) } }
                         td data-label="Last used" { (time(session.seen)) }
                         td data-label="Since" { (time(session.created)) }
                         td.whole data-label="Do" {
