@@ -41,6 +41,8 @@ fn pages(shelf: &Shelf) -> Vec<(&'static str, String)> {
         ("profile", "/profile".to_owned()),
         ("tokens", "/profile/tokens".to_owned()),
         ("nothing", "/w/nowhere".to_owned()),
+        ("invitation", shelf.invitation.clone()),
+        ("invitation-over", "/invitation?user=ivy&secret=spi_0".to_owned()),
     ]
 }
 
@@ -49,6 +51,11 @@ fn admin_pages(shelf: &Shelf) -> Vec<(&'static str, String)> {
     let repository = "/w/acme/repositories/shop";
     let mut all: Vec<(&'static str, String)> = [
         ("storage", "/w/acme/storage"),
+        ("storage-packages", "/w/acme/storage/packages"),
+        ("reclaim-workspace", "/w/acme/storage/reclaim"),
+        ("robots", "/w/acme/robots"),
+        ("robot", "/w/acme/robots/deployer"),
+        ("robot-empty", "/w/acme/robots/scanner"),
         ("activity", "/w/acme/activity"),
         ("audit", "/w/acme/audit"),
         ("instance-audit", "/instance/audit?action=login"),
@@ -59,6 +66,8 @@ fn admin_pages(shelf: &Shelf) -> Vec<(&'static str, String)> {
         ("create-workspace", "/instance/create-workspace"),
         ("people", "/instance/people"),
         ("person", "/instance/people/rita"),
+        ("person-invited", "/instance/people/ivy"),
+        ("person-off", "/instance/people/lars"),
         ("instance-storage", "/instance/storage"),
         ("health", "/instance/health"),
     ]
@@ -146,12 +155,21 @@ async fn readers_writers_and_strangers_are_offered_what_they_may_do() {
         assert_eq!(page.contains("Preview deletion"), may_delete, "{user}: {page}");
         assert_eq!(page.contains("Delete image"), manages, "{user}: {page}");
         assert!(!page.contains("Storage"), "{user}: {page}");
+        browser.go(&format!("{package}/delete-tags?tag=1.1")).await;
+        let page = browser.text().await.expect("a page");
+        assert_eq!(page.contains("Delete the tag"), may_delete, "{user}: {page}");
+        browser.go(&format!("{package}/delete")).await;
+        let page = browser.text().await.expect("a page");
+        assert_eq!(page.contains("only a preview for you"), !manages, "{user}: {page}");
         browser.go(&format!("{url}/w/acme/repositories/shop")).await;
         let page = browser.text().await.expect("a page");
         assert_eq!(page.contains("Pipeline tokens"), manages, "{user}: {page}");
     }
     for path in admin_pages(&shelf).into_iter().map(|(_, path)| path) {
-        if path.starts_with("/instance") || path.starts_with("/w/acme/s") {
+        if path.starts_with("/instance")
+            || path.starts_with("/w/acme/s")
+            || path.starts_with("/w/acme/robots")
+        {
             browser.go(&format!("{url}{path}")).await;
             browser.shows("That is not for you to do").await;
         }
@@ -177,6 +195,10 @@ async fn what_is_not_there_and_what_is_not_yours_is_the_same_page() {
     for path in [
         "/w/acme".to_owned(),
         "/w/acme/storage".to_owned(),
+        "/w/acme/storage/packages".to_owned(),
+        "/w/acme/storage/reclaim".to_owned(),
+        "/w/acme/robots".to_owned(),
+        "/w/acme/robots/deployer".to_owned(),
         "/w/acme/repositories/shop".to_owned(),
         "/w/acme/projects/WEB".to_owned(),
         format!("/w/acme/packages/{package}"),

@@ -7,7 +7,7 @@
 use super::accounts::{Account, check_username};
 use super::secret::{hex, random};
 use super::{Authenticator, Secret};
-use crate::domain::{Change, Event, Timestamp, Username};
+use crate::domain::{Caller, Change, Event, Principal, Timestamp, Username};
 use crate::metadata::documents::{Body as _, Invitation, User};
 use crate::metadata::{Conflict, DocumentKind, MetadataError};
 use crate::registry::access::InstanceAdmin;
@@ -24,6 +24,9 @@ const SHORTEST: Duration = Duration::from_secs(60);
 const DEFAULT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The longest time: 30 days.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The credential id of somebody who sets a password with an invitation.
+const CREDENTIAL: &str = "invitation";
 
 /// A person to be invited.
 #[derive(Clone, Debug)]
@@ -45,6 +48,13 @@ pub struct Invited {
     pub secret: Secret,
     /// When it ends.
     pub expires: Timestamp,
+}
+
+/// Whoever has the secret is the person; a login that came along says nothing there.
+#[must_use]
+pub fn acceptor(user: &Username) -> Caller {
+    let principal = Principal::User(user.clone());
+    Caller { credential: Some(CREDENTIAL.to_owned()), ..Caller::of(principal) }
 }
 
 impl Authenticator {
@@ -95,6 +105,37 @@ impl Authenticator {
             account.invitation = Some(invitation.clone());
         });
         Ok(Invited { account: account.await?, secret, expires })
+    }
+
+    /// Ends the invitation or reset that waits for a person. Without a password they cannot log in
+    /// until they get another one.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`] if none waits.
+    pub async fn withdraw_invitation(
+        &self,
+        proof: InstanceAdmin,
+        change: &Change,
+        user: &Username,
+    ) -> Result<()> {
+        if self.account(proof, user).await?.invited_until.is_none() {
+            return Err(RegistryError::NotFound(format!("invitation of {user}")));
+        }
+        let change = &change.doing(Event::instance("user.withdraw", user));
+        self.update(change, user, |account| account.invitation = None).await?;
+        Ok(())
+    }
+
+    /// Whether the secret invites the person now.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    pub async fn is_invited(&self, user: &Username, secret: &Secret) -> Result<bool> {
+        match self.invited(user, secret).await {
+            Ok(_) => Ok(true),
+            Err(RegistryError::Invalid { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sets a password with the secret of an invitation, which ends by that.

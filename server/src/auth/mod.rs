@@ -26,7 +26,7 @@ mod uses;
 mod verified;
 
 pub use accounts::{Account, AccountChanges, NewAccount};
-pub use invitations::{Invited, NewInvitation};
+pub use invitations::{Invited, NewInvitation, acceptor};
 pub use oidc::{FetchError, IssuerSettings, OIDC_USER, OidcAlgorithm, OidcRefusal};
 pub use secret::Secret;
 pub use tokens::{NewToken, TokenView};

@@ -6,14 +6,15 @@
 //! counted; it never stops the run. "Could not look" is never taken for "absent".
 
 use super::access::Administered;
-use super::{Registry, Result};
+use super::{Registry, RegistryError, Result};
 use crate::blobs::BlobError;
 use crate::blobs::space::Room;
 use crate::clock::Stopwatch;
 use crate::domain::{Change, Digest, ObjectKey, PackageId, Timestamp, UploadId};
 use crate::metadata::{
-    Backlog, Cause, Collected, DueEntry, Freed, GiveUp, Held, Holders, IdleUpload, MetadataError,
-    Package, Page, Preview, Receipt, ReceiptCursor, Selection, Workspace,
+    Backlog, Cause, Collected, DueEntry, Freed, GiveUp, Held, Holders, IdleUpload, ListCursor,
+    MetadataError, Package, PackageQuery, Page, Preview, Receipt, ReceiptCursor, Selection,
+    Workspace,
 };
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,8 @@ const OBJECTS: usize = 256;
 const TRY_AGAIN: Duration = Duration::from_secs(600);
 /// Most rows read to answer a question about bytes; beyond that the answer is a lower bound.
 pub const MOST_PROBES: u64 = 2_000_000;
+/// How many packages one part of the reclaim of a workspace looks at.
+const PACKAGES: usize = 200;
 /// How much of the backlog is counted.
 const MOST_COUNTED: usize = 10_000;
 
@@ -382,19 +385,76 @@ impl Registry {
         Ok(reclaimed)
     }
 
+    /// The same for a workspace, a part at a time: its packages by name after the one given, and with
+    /// the last of them all its deleted packages. Returns what that freed and the name to go on after.
+    ///
+    /// # Errors
+    /// Those of the storage; what was given up until then stays so.
+    pub async fn reclaim_workspace(
+        &self,
+        access: &Administered<Workspace>,
+        change: &Change,
+        after: Option<String>,
+    ) -> Result<(Reclaimed, Option<String>)> {
+        let after = after.map(ListCursor::Name);
+        let query = PackageQuery { after, limit: PACKAGES, ..PackageQuery::default() };
+        let found = self.metadata.package_list(access.subject.id, query).await?;
+        let mut reclaimed = Reclaimed::default();
+        for overview in found.packages {
+            let package = overview.package.id;
+            // Whatever is kept has a time at which it is looked at.
+            if !self.metadata.pending(package, 1).await?.is_empty() {
+                self.reclaim_into(&mut reclaimed, change, package).await?;
+            }
+        }
+        if let Some(ListCursor::Name(next)) = found.next {
+            return Ok((reclaimed, Some(next)));
+        }
+        let mut after = None;
+        loop {
+            let deleted =
+                self.metadata.deleted_packages(access.subject.id, after, PACKAGES).await?;
+            let Some(last) = deleted.last() else { return Ok((reclaimed, None)) };
+            after = Some(last.package.id);
+            for found in deleted {
+                self.reclaim_into(&mut reclaimed, change, found.package.id).await?;
+            }
+        }
+    }
+
+    /// Reclaims a package, unless it went meanwhile.
+    async fn reclaim_into(
+        &self,
+        sum: &mut Reclaimed,
+        change: &Change,
+        package: PackageId,
+    ) -> Result<()> {
+        match self.reclaim_package(change, package, &GiveUp::All).await {
+            Ok(done) => {
+                sum.events += done.events;
+                sum.freed.add(&done.freed);
+                sum.waiting += done.waiting;
+                sum.waiting_until = sum.waiting_until.max(done.waiting_until);
+                Ok(())
+            }
+            Err(RegistryError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// What a deletion would free in the end.
     ///
     /// # Errors
-    /// [`RegistryError::NotFound`](super::RegistryError::NotFound) if something selected is not there.
+    /// [`RegistryError::NotFound`] if something selected is not there.
     pub async fn deletion_preview(
         &self,
         access: &Administered<Package>,
         selection: &Selection,
     ) -> Result<Preview> {
         match self.metadata.preview(access.subject.id, selection, MOST_PROBES).await {
-            Err(MetadataError::NotFound) => Err(super::RegistryError::NotFound(
-                "such tag or manifest in the package".to_owned(),
-            )),
+            Err(MetadataError::NotFound) => {
+                Err(RegistryError::NotFound("such tag or manifest in the package".to_owned()))
+            }
             other => Ok(other?),
         }
     }
@@ -422,7 +482,7 @@ impl Registry {
     /// What keeps a blob or manifest of a package.
     ///
     /// # Errors
-    /// [`RegistryError::NotFound`](super::RegistryError::NotFound).
+    /// [`RegistryError::NotFound`].
     pub async fn holders(
         &self,
         access: &Administered<Package>,
@@ -430,7 +490,7 @@ impl Registry {
         limit: usize,
     ) -> Result<Holders> {
         let holders = self.metadata.holders(access.subject.id, digest, limit).await?;
-        holders.ok_or_else(|| super::RegistryError::NotFound(format!("blob or manifest {digest}")))
+        holders.ok_or_else(|| RegistryError::NotFound(format!("blob or manifest {digest}")))
     }
 
     /// What was freed in a workspace, by event, newest event first.

@@ -31,8 +31,10 @@ pub const MOST_PARTS: usize = 50;
 const MOST_UPLOADS: usize = 1_000;
 /// How many rows a search looks at for a page.
 const MOST_PROBES: u64 = 5_000;
-/// How many packages are looked through for the largest ones.
-const MOST_WEIGHED: usize = 10_000;
+/// The same for what a whole workspace holds, which takes several rows for each probe.
+const MOST_HELD_PROBES: u64 = 2_000;
+/// How many packages are looked through for the largest ones, so that a page does not grow with them.
+const MOST_WEIGHED: usize = 500;
 
 /// Which packages of a workspace a list is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -293,7 +295,7 @@ impl Registry {
         Ok(self.metadata.upcoming(access.subject.id, limit).await?)
     }
 
-    /// The packages of a workspace that have most bytes of their own.
+    /// The packages of a workspace that have most bytes of their own, among the first by name.
     ///
     /// # Errors
     /// Those of the storage.
@@ -366,7 +368,7 @@ impl Registry {
     /// # Errors
     /// Those of the storage.
     pub async fn held_in_part(&self, workspace: &Workspace) -> Result<Held> {
-        Ok(self.metadata.held(workspace.id, MOST_PROBES).await?)
+        Ok(self.metadata.held(workspace.id, MOST_HELD_PROBES).await?)
     }
 
     /// What a deletion would free, as far as a page may search.

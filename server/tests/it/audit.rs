@@ -43,6 +43,7 @@ POST /workspaces/new/packages {"name":"shop","repository":"shop"} => package.cre
 POST /users {"username":"zoe","password":"canary-4711"} => user.create zoe -
 PATCH /users/zoe {"disabled":true} => user.change zoe -
 POST /users/zoe/reset {} => user.reset zoe -
+DELETE /users/zoe/invitation {} => user.withdraw zoe -
 POST /invitations {"username":"yan"} => user.invite yan -
 "#;
 

@@ -75,6 +75,7 @@ fn need(route: &Route) -> Option<Need> {
         }
         ("POST", "/backup" | "/invitations" | "/users" | "/users/{user}/reset") => Need::Instance,
         ("POST", "/verification") | ("PATCH", "/users/{user}") => Need::Instance,
+        ("DELETE", "/users/{user}/invitation") => Need::Instance,
         ("GET" | "POST", "/tokens") | ("DELETE", "/tokens/{token}") => Need::Person,
         ("GET", "/user") | ("PUT", "/user/password") => Need::Person,
         _ => return None,
@@ -551,7 +552,8 @@ async fn hold(target: Target) {
 /// Whether people look at it in a browser. Pages know sessions only (`it/web` has those).
 fn is_page(route: &Route) -> bool {
     let below = ["/w/", "/instance", "/profile", "/sign-in", "/sign-out", "/assets/"];
-    route.path == "/" || below.iter().any(|start| route.path.starts_with(start))
+    matches!(route.path.as_str(), "/" | "/invitation")
+        || below.iter().any(|start| route.path.starts_with(start))
 }
 
 /// Whatever credential is shown to a page, it is answered as to nobody, and changes nothing.

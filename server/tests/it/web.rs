@@ -1,8 +1,10 @@
 //! The pages over HTTP: sessions, forms from elsewhere, what they cost.
 
+mod accounts;
 mod cost;
 mod forms;
 mod sessions;
+mod space;
 
 use crate::harness::{Answer, Client, World};
 use axum::http::Method;

@@ -1,6 +1,6 @@
 //! What people do, each with and without scripts.
 
-use super::shelf::{PASSWORD, Pusher, Shelf, rest};
+use super::shelf::{ISSUER, PASSWORD, Pusher, Shelf, rest};
 use super::{PHONE, WIDE};
 use fantoccini::Locator;
 use standpipe_tests::browser::{Browser, Look};
@@ -218,5 +218,128 @@ async fn an_upload_that_goes_on_is_seen_and_cancelled() {
     browser.shows("Nothing is being uploaded").await;
     let status = answered(will.upload_status(&started.header("location")).await);
     assert_eq!(status.status, 404);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn somebody_is_invited_by_a_link_and_chooses_a_password_with_scripts() {
+    invites(true, WIDE).await;
+}
+
+#[tokio::test]
+async fn somebody_is_invited_by_a_link_and_chooses_a_password_without_scripts() {
+    invites(false, PHONE).await;
+}
+
+async fn invites(scripts: bool, width: u32) {
+    let Some(browser) = browser(scripts, width).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    browser.sign_in(&url, "admin", &shelf.admin_password).await;
+    browser.go(&format!("{url}/instance/people")).await;
+    browser.fill("#field-username", "olga").await;
+    browser.click("main button.main").await;
+    browser.shows("Copy it now").await;
+    let link = link_of(&browser).await;
+    browser.client.delete_all_cookies().await.expect("cookies can be deleted");
+    browser.go(&link).await;
+    browser.shows("Choose a password").await;
+    browser.fill("#field-password", "short").await;
+    browser.click("main button.main").await;
+    browser.shows("A password has 8 to 1024 bytes").await;
+    browser.picture(&format!("invitation-refused-{width}")).await;
+    browser.fill("#field-password", PASSWORD).await;
+    browser.click("main button.main").await;
+    browser.shows("You have no part in any workspace yet").await;
+    browser.go(&link).await;
+    browser.shows("This link does not work").await;
+    // A reset ends that password, and its link can be withdrawn.
+    browser.sign_in(&url, "admin", &shelf.admin_password).await;
+    browser.go(&format!("{url}/instance/people/olga")).await;
+    browser.click("details.sure summary").await;
+    browser.click("details.sure[open] button").await;
+    browser.shows("Copy it now").await;
+    browser.picture(&format!("link-shown-once-{width}")).await;
+    let link = link_of(&browser).await;
+    browser.go(&format!("{url}/instance/people/olga")).await;
+    browser.shows("waits for them. It ends").await;
+    browser.click("details.sure + details.sure summary").await;
+    browser.click("details.sure[open] button").await;
+    browser.shows("no link waits for them").await;
+    browser.go(&link).await;
+    browser.shows("This link does not work").await;
+    browser.close().await;
+}
+
+/// The link that the page shows.
+async fn link_of(browser: &Browser) -> String {
+    let page = browser.text().await.expect("a page");
+    let link = page.split_whitespace().find(|word| word.contains("/invitation?user="));
+    link.unwrap_or_else(|| panic!("no link: {page}")).to_owned()
+}
+
+#[tokio::test]
+async fn a_robot_gets_a_role_and_a_token_and_is_switched_off_without_scripts() {
+    let Some(browser) = browser(false, PHONE).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    browser.sign_in(&url, "admin", &shelf.admin_password).await;
+    browser.go(&format!("{url}/w/acme/robots")).await;
+    browser.fill("#field-name", "mirror").await;
+    browser.click("main button.main").await;
+    browser.shows("It may do nothing yet").await;
+    browser.click("#field-repository option[value=shop]").await;
+    browser.click("form[action$='/roles'] button").await;
+    browser.shows("Remove").await;
+    browser.fill("#field-name", "rack 4").await;
+    browser.click("#field-scopes-api").await;
+    browser.click("form[action$='/tokens'] button.main").await;
+    browser.shows("docker login --username mirror").await;
+    browser.picture("robot-token-shown-once").await;
+    let page = browser.text().await.expect("a page");
+    assert!(page.contains("It may do: pull, push, delete."), "{page}");
+    let token = page.split_whitespace().find(|word| word.starts_with("sp_")).expect("a token");
+    let holder = Raw::basic(&url, "mirror", token);
+    let _ = holder.manifest("acme/shop-api", "latest").await.expect(200);
+    browser.go(&format!("{url}/w/acme/robots/mirror")).await;
+    browser.click("main > div > div.actions details.sure summary").await;
+    browser.click("details.sure[open] button").await;
+    browser.shows("switched off").await;
+    assert_eq!(holder.manifest("acme/shop-api", "latest").await.status, 401);
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_binding_is_refused_beside_its_field_and_then_made_without_scripts() {
+    let Some(browser) = browser(false, WIDE).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    browser.sign_in(&url, "admin", &shelf.admin_password).await;
+    browser.go(&format!("{url}/w/acme/repositories/shop/oidc")).await;
+    browser.fill("#field-issuer", ISSUER).await;
+    browser.fill("#field-source_repository", "{another}").await;
+    browser.fill("#field-tag_rules", "no/tag @ main").await;
+    browser.click("main button.main").await;
+    browser.shows("a tag pattern is made of").await;
+    browser.picture("oidc-refused").await;
+    browser.fill("#field-tag_rules", "v* @ main, environment=live").await;
+    browser.click("main button.main").await;
+    browser.shows("another").await;
+    browser.shows("v* @ main, environment=live").await;
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn a_workspace_is_reclaimed_after_it_was_said_what_goes() {
+    let Some(browser) = browser(true, WIDE).await else { return };
+    let shelf = Shelf::filled().await;
+    let url = shelf.world.server.url();
+    browser.sign_in(&url, "admin", &shelf.admin_password).await;
+    browser.go(&format!("{url}/w/acme/storage")).await;
+    browser.click("main a.button[href$='/storage/reclaim']").await;
+    browser.shows("are held without a tag").await;
+    browser.click("main form.inline button.bad").await;
+    browser.shows("Reclaimed").await;
+    browser.picture("reclaimed-workspace").await;
     browser.close().await;
 }

@@ -1,10 +1,11 @@
 //! What people store is text on every page, whatever it looks like; and no other site gets at anything.
 
-use super::shelf::{PASSWORD, Pusher, Shelf};
+use super::shelf::{BINDINGS, ISSUER, PASSWORD, Pusher, Shelf};
 use super::{WIDE, admin_pages, pages};
 use serde_json::json;
 use standpipe_tests::browser::{Browser, Look};
 use standpipe_tests::raw::Raw;
+use standpipe_tests::rest::Rest;
 
 /// Each sets `document.documentElement.dataset.hit` or the title if it ever runs.
 const CORPUS: [&str; 7] = [
@@ -46,6 +47,7 @@ async fn hostile_text_is_text_on_every_page() {
                 json!({"name": cut(text), "lifetime_seconds": 3600}),
             )
             .await;
+        machine(admin, number, text).await;
         admin.create("/tokens", json!({"name": cut(text), "lifetime_seconds": 3600})).await;
     }
     admin.create("/workspaces", json!({"slug": "hostile", "name": cut(CORPUS[0])})).await;
@@ -58,6 +60,9 @@ async fn hostile_text_is_text_on_every_page() {
     all.push(format!("{package}/compare?tag=x0&tag=x1"));
     all.extend((0..CORPUS.len()).map(|number| format!("/w/acme/projects/X{number}")));
     all.extend((0..CORPUS.len()).map(|number| format!("/w/acme/repositories/x{number}")));
+    all.extend((0..CORPUS.len()).map(|number| format!("/w/acme/robots/x{number}")));
+    let hit = "/invitation?user=%3Cscript%3E&secret=%22%3E%3Csvg%20onload%3Ddocument.documentElement.dataset.hit%3D8%3E";
+    all.push(hit.to_owned());
     all.push("/w/hostile".to_owned());
     let mut seen = String::new();
     for path in all {
@@ -72,6 +77,20 @@ async fn hostile_text_is_text_on_every_page() {
     }
     browser.picture("hostile").await;
     browser.close().await;
+}
+
+/// A robot, its token and a binding that say the text.
+async fn machine(admin: &Rest, number: u64, text: &str) {
+    let robots = "/workspaces/acme/robots";
+    let robot = json!({"name": format!("x{number}"), "description": text});
+    admin.create(robots, robot).await;
+    let token = json!({"name": cut(text), "lifetime_seconds": 3600});
+    admin.create(&format!("{robots}/x{number}/tokens"), token).await;
+    let binding = json!({
+        "issuer": ISSUER, "source_repository": text.replace('*', "+"), "branches": [text],
+        "tag_rules": [{"tags": ["v*"], "environments": [text]}],
+    });
+    admin.create(BINDINGS, binding).await;
 }
 
 /// Names have at most 100 characters.

@@ -8,9 +8,15 @@ use standpipe_tests::manifest::{Manifest, descriptor};
 use standpipe_tests::payload::{Payload, digest_of};
 use standpipe_tests::raw::{Raw, answered};
 use standpipe_tests::rest::Rest;
+use standpipe_tests::server::ServerOptions;
 
 /// Everybody's but the administrator's.
 pub(crate) const PASSWORD: &str = "a long enough password";
+/// Where builds come from; nobody asks it.
+pub(crate) const ISSUER: &str =
+    "https://api.bitbucket.org/2.0/workspaces/acme/pipelines-config/identity/oidc";
+/// The bindings of the repository `shop`.
+pub(crate) const BINDINGS: &str = "/workspaces/acme/repositories/shop/oidc-bindings";
 const NAME: &str = "acme/shop-api";
 const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -28,12 +34,17 @@ pub(crate) struct Shelf {
     pub(crate) hidden: String,
     /// Digest of the image of `1.2`.
     pub(crate) digest: String,
+    /// The path of a link with which Ivy, who was invited, chooses a password.
+    pub(crate) invitation: String,
 }
 
 impl Shelf {
     /// Rita reads, Will writes, Anna administers the repository `shop`; Nora has no role.
     pub(crate) async fn filled() -> Self {
-        let world = World::with_packages(&[]).await;
+        let config =
+            format!("oidc:\n  issuers:\n    - issuer: {ISSUER}\n      audiences: [acme]\n");
+        let options = ServerOptions { config: Some(config), ..ServerOptions::default() };
+        let world = World::with_options(options, &[]).await;
         let admin = &world.admin;
         for repository in ["office", "site"] {
             admin.repository("acme", repository, "private").await;
@@ -62,9 +73,36 @@ impl Shelf {
             will.raw.send(Method::DELETE, &format!("/v2/{NAME}/manifests/1.0"), &[], "").await,
         )
         .expect(202);
+        let invitation = machines_and_guests(admin).await;
         let admin_password = world.admin.credential().secret;
-        Self { world, admin_password, package, empty, hidden, digest }
+        Self { world, admin_password, package, empty, hidden, digest, invitation }
     }
+}
+
+/// A robot, a binding, somebody who was invited and somebody who left; returns the path of the link.
+async fn machines_and_guests(admin: &Rest) -> String {
+    let robots = "/workspaces/acme/robots";
+    admin
+        .create(robots, json!({"name": "deployer", "description": "the cluster in Frankfurt"}))
+        .await;
+    admin.create(robots, json!({"name": "scanner"})).await;
+    let role = Some(json!({"role": "read"}));
+    let path = format!("{robots}/deployer/roles/shop");
+    let _ = admin.call(Method::PUT, &path, role).await.expect(200);
+    let token = json!({"name": "production", "scopes": ["pull"]});
+    admin.create(&format!("{robots}/deployer/tokens"), token).await;
+    let binding = json!({
+        "issuer": ISSUER, "source_repository": "{9b21ae2c-4f4f-4c6e-8a2e-0b7f6f3f2f10}",
+        "branches": ["main", "release/*"], "claims": {"workspaceUuid": ["{1f0c}"]},
+        "tag_rules": [{"tags": ["latest", "v*"], "branches": ["main"]}, {"tags": ["*"]}],
+    });
+    admin.create(BINDINGS, binding).await;
+    admin.user("lars", PASSWORD).await;
+    let off = Some(json!({"disabled": true}));
+    let _ = admin.call(Method::PATCH, "/users/lars", off).await.expect(200);
+    let invited = admin.create("/invitations", json!({"username": "ivy"})).await;
+    let secret = invited["secret"].as_str().expect("a secret");
+    format!("/invitation?user=ivy&secret={secret}")
 }
 
 /// Somebody who pushes as the pipe does.

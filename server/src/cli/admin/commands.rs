@@ -374,6 +374,11 @@ pub(super) enum User {
         #[arg(long, value_name = "SECONDS")]
         lifetime: Option<u64>,
     },
+    /// End the invitation or reset that waits for a user
+    Withdraw {
+        /// The user's name
+        name: String,
+    },
     /// Set one's own password with the secret of an invitation or a reset; takes no login. Without a
     /// password given, one is made and printed
     Accept {

@@ -313,6 +313,10 @@ impl<O: Write> Session<'_, O> {
                 let made = self.client.post(&["users", &name, "reset"], body).await?;
                 self.show_invitation(&made)
             }
+            User::Withdraw { name } => {
+                let gone = self.client.delete(&["users", &name, "invitation"]).await?;
+                self.say(&gone, &format!("the invitation of {name} is over"))
+            }
             User::Accept { name, invitation, password } => {
                 let (password, made_up) = new_password(password, input)?;
                 let body = json!({

@@ -3,8 +3,8 @@
 use super::input::{At, Call, Json, parse};
 use super::output::{Created, Refusals, time};
 use crate::app::App;
-use crate::auth::{Invited, NewInvitation, Secret};
-use crate::domain::{Caller, Origin, Principal, Username};
+use crate::auth::{self, Invited, NewInvitation, Secret};
+use crate::domain::{Origin, Username};
 use crate::http::error::ApiError;
 use crate::http::extract::Requester;
 use crate::registry::access;
@@ -14,9 +14,6 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 use utoipa::ToSchema;
-
-/// The credential id of somebody who sets a password with an invitation.
-const CREDENTIAL: &str = "invitation";
 
 /// A person to be invited.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -113,6 +110,20 @@ pub(super) async fn reset(
     Ok(axum::Json(app.auth.reset(proof, &call.change(), &user, lifetime).await?.into()))
 }
 
+/// Ends the invitation or reset that waits for a user. Takes an administrator of the instance.
+#[utoipa::path(delete, path = "/users/{user}/invitation", tag = "users",
+    params(("user" = String, Path, description = "The user's name")),
+    responses((status = 204, description = "Its secret sets no password any more"), Refusals))]
+pub(super) async fn withdraw(
+    call: Call,
+    State(app): State<Arc<App>>,
+    At((user,)): At<(Username,)>,
+) -> Result<StatusCode, ApiError> {
+    let proof = app.registry.instance_admin(call.caller()).await?;
+    app.auth.withdraw_invitation(proof, &call.change(), &user).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Sets a password with the secret of an invitation or reset, which works once. The only call that
 /// takes no login.
 #[utoipa::path(post, path = "/invitations/accept", tag = "users", request_body = Acceptance,
@@ -124,10 +135,7 @@ pub(super) async fn accept(
     Json(body): Json<Acceptance>,
 ) -> Result<StatusCode, ApiError> {
     let user: Username = parse("username", &body.username)?;
-    // Whoever has the secret is the person; a login that came along says nothing here.
-    let principal = Principal::User(user.clone());
-    let caller = Caller { credential: Some(CREDENTIAL.to_owned()), ..Caller::of(principal) };
-    let change = access::change(&caller, requester.request_id(), Origin::default());
+    let change = access::change(&auth::acceptor(&user), requester.request_id(), Origin::default());
     app.auth.accept_invitation(&change, &user, &body.secret, &body.password).await?;
     Ok(StatusCode::NO_CONTENT)
 }

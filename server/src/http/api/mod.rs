@@ -122,6 +122,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(invitations::create))
         .routes(routes!(invitations::accept))
         .routes(routes!(invitations::reset))
+        .routes(routes!(invitations::withdraw))
         .routes(routes!(users::change_own_password));
     OpenApiRouter::with_openapi(Description::openapi()).nest(BASE, entities)
 }
@@ -185,7 +186,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(operations, 69, "a route was added or removed: look at the description too");
+        assert_eq!(operations, 70, "a route was added or removed: look at the description too");
         assert_references_lead_somewhere(&description, &description);
     }
 

@@ -14,10 +14,19 @@ use maud::{Markup, html};
 /// Why there is no page.
 #[derive(Clone, Debug)]
 pub(super) enum WebError {
-    /// A refusal.
-    Refused(Box<Problem>),
+    /// A refusal, and the field of a form that it is about.
+    Refused(Box<Problem>, Option<&'static str>),
     /// Another page first.
     Elsewhere(String),
+}
+
+/// Why a form was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Why {
+    /// The reason, as a sentence for people.
+    pub(super) text: String,
+    /// The field that it is about, as the verb calls it, and the reason without its name.
+    pub(super) field: Option<(&'static str, String)>,
 }
 
 impl WebError {
@@ -60,14 +69,17 @@ impl WebError {
     }
 
     fn plain(status: StatusCode, kind: &'static str, message: &str) -> Self {
-        Self::Refused(Box::new(ApiError::new(status, kind, message).into_problem()))
+        Self::Refused(Box::new(ApiError::new(status, kind, message).into_problem()), None)
     }
 
     /// The refusal, if it is one that a person can do something about in the form they sent.
-    pub(super) fn words(&self) -> Option<(StatusCode, String)> {
+    pub(super) fn words(&self) -> Option<(StatusCode, Why)> {
         match self {
-            Self::Refused(problem) if problem.status.is_client_error() => {
-                Some((problem.status, sentence(&problem.message)))
+            Self::Refused(problem, field) if problem.status.is_client_error() => {
+                let reason = field.and_then(|field| problem.message.strip_prefix(field));
+                let reason = reason.map(|rest| rest.trim_start_matches(": ").to_owned());
+                let text = sentence(&problem.message);
+                Some((problem.status, Why { text, field: field.zip(reason) }))
             }
             _ => None,
         }
@@ -76,13 +88,17 @@ impl WebError {
 
 impl From<RegistryError> for WebError {
     fn from(error: RegistryError) -> Self {
-        Self::Refused(Box::new(ApiError::from(error).into_problem()))
+        let field = match &error {
+            RegistryError::Invalid { field, .. } => Some(*field),
+            _ => None,
+        };
+        Self::Refused(Box::new(ApiError::from(error).into_problem()), field)
     }
 }
 
 impl From<AuthError> for WebError {
     fn from(error: AuthError) -> Self {
-        Self::Refused(Box::new(ApiError::from(error).into_problem()))
+        Self::Refused(Box::new(ApiError::from(error).into_problem()), None)
     }
 }
 
@@ -90,7 +106,7 @@ impl IntoResponse for WebError {
     fn into_response(self) -> Response {
         match self {
             Self::Elsewhere(url) => go(&url),
-            Self::Refused(problem) => {
+            Self::Refused(problem, _) => {
                 let mut response = problem.status.into_response();
                 let problem = Problem { form: Form::Page, ..*problem };
                 response.extensions_mut().insert(problem);

@@ -2,6 +2,7 @@
 //!
 //! Invariant: every form has a token, every field a label. A password is never put back into a field.
 
+use super::error::{Why, sentence};
 use super::fields::Fields;
 use super::page::{Html, token};
 use super::parts::notice;
@@ -26,6 +27,8 @@ pub(super) enum Kind {
     Tick,
     /// Several lines.
     Lines,
+    /// Several of some values, each with its label and whether it is ticked at first.
+    Ticks(Vec<(&'static str, &'static str, bool)>),
 }
 
 /// A field of a form.
@@ -79,9 +82,20 @@ impl Field {
         self
     }
 
-    fn show(&self, sent: Option<&Fields>) -> Markup {
+    fn show(&self, refusal: Option<&Refusal<'_>>) -> Markup {
+        if let Kind::Ticks(all) = &self.kind {
+            return self.show_ticks(all, refusal);
+        }
+        let sent = refusal.map(|refusal| refusal.sent);
         let value = sent.map_or(self.value.as_str(), |sent| sent.exact(self.name));
-        let hint = (!self.hint.is_empty()).then(|| format!("hint-{}", self.name));
+        let why = self.wrong(refusal);
+        let hint = match (!self.hint.is_empty(), why) {
+            (true, Some(_)) => Some(format!("wrong-{0} hint-{0}", self.name)),
+            (true, None) => Some(format!("hint-{}", self.name)),
+            (false, Some(_)) => Some(format!("wrong-{}", self.name)),
+            (false, None) => None,
+        };
+        let invalid = why.map(|_| "true");
         let id = format!("field-{}", self.name);
         let required = self.required;
         html! {
@@ -89,30 +103,70 @@ impl Field {
                 label for=(id) { (self.label) @if !required && !matches!(self.kind, Kind::Tick | Kind::Choice(_)) { span.quiet { " (optional)" } } }
                 @match &self.kind {
                     Kind::Text => {
-                        input id=(id) name=(self.name) type="text" value=(value) required[required] autocomplete="off" autocapitalize="none" spellcheck="false" aria-describedby=[hint.as_deref()];
+                        input id=(id) name=(self.name) type="text" value=(value) required[required] autocomplete="off" autocapitalize="none" spellcheck="false" aria-describedby=[hint.as_deref()] aria-invalid=[invalid];
                     }
                     Kind::Number => {
-                        input id=(id) name=(self.name) type="number" min="0" value=(value) required[required] aria-describedby=[hint.as_deref()];
+                        input id=(id) name=(self.name) type="number" min="0" value=(value) required[required] aria-describedby=[hint.as_deref()] aria-invalid=[invalid];
                     }
                     Kind::Password { new } => {
-                        input id=(id) name=(self.name) type="password" required[required] autocomplete=(if *new { "new-password" } else { "current-password" }) aria-describedby=[hint.as_deref()];
+                        input id=(id) name=(self.name) type="password" required[required] autocomplete=(if *new { "new-password" } else { "current-password" }) aria-describedby=[hint.as_deref()] aria-invalid=[invalid];
                     }
                     Kind::Choice(all) => {
-                        select id=(id) name=(self.name) aria-describedby=[hint.as_deref()] {
+                        select id=(id) name=(self.name) aria-describedby=[hint.as_deref()] aria-invalid=[invalid] {
                             @for (choice, label) in all {
                                 option value=(choice) selected[choice == value] { (label) }
                             }
                         }
                     }
                     Kind::Tick => {
-                        input id=(id) name=(self.name) type="checkbox" value="yes" checked[!value.is_empty()] aria-describedby=[hint.as_deref()];
+                        input id=(id) name=(self.name) type="checkbox" value="yes" checked[!value.is_empty()] aria-describedby=[hint.as_deref()] aria-invalid=[invalid];
                     }
                     Kind::Lines => {
-                        textarea id=(id) name=(self.name) rows="3" autocomplete="off" spellcheck="false" aria-describedby=[hint.as_deref()] { (value) }
+                        textarea id=(id) name=(self.name) rows="3" autocomplete="off" spellcheck="false" aria-describedby=[hint.as_deref()] aria-invalid=[invalid] { (value) }
+                    }
+                    // It has a form of its own.
+                    Kind::Ticks(_) => {}
+                }
+                (self.below(why))
+            }
+        }
+    }
+
+    /// Several boxes under one question.
+    fn show_ticks(
+        &self,
+        all: &[(&'static str, &'static str, bool)],
+        refusal: Option<&Refusal<'_>>,
+    ) -> Markup {
+        let ticked = |value: &str, at_first: bool| match refusal {
+            Some(refusal) => refusal.sent.all(self.name).any(|one| one == value),
+            None => at_first,
+        };
+        html! {
+            fieldset.field {
+                legend { (self.label) }
+                @for (value, label, at_first) in all {
+                    @let id = format!("field-{}-{value}", self.name);
+                    div.tick {
+                        input id=(id) name=(self.name) type="checkbox" value=(value) checked[ticked(value, *at_first)];
+                        label for=(id) { (label) }
                     }
                 }
-                @if let Some(hint) = &hint { p.hint id=(hint) { (self.hint) } }
+                (self.below(self.wrong(refusal)))
             }
+        }
+    }
+
+    /// What is wrong with it.
+    fn wrong<'a>(&self, refusal: Option<&Refusal<'a>>) -> Option<&'a str> {
+        let (name, reason) = refusal?.why.field.as_ref()?;
+        (*name == self.name).then_some(reason.as_str())
+    }
+
+    fn below(&self, why: Option<&str>) -> Markup {
+        html! {
+            @if let Some(why) = why { p.wrong id={ "wrong-" (self.name) } { (sentence(why)) } }
+            @if !self.hint.is_empty() { p.hint id={ "hint-" (self.name) } { (self.hint) } }
         }
     }
 }
@@ -134,7 +188,26 @@ pub(super) struct Refusal<'a> {
     /// What was sent.
     pub(super) sent: &'a Fields,
     /// Why it was refused.
-    pub(super) why: &'a str,
+    pub(super) why: &'a Why,
+}
+
+/// Fields with what was sent and refused if it was; the reason stands above them and beside its own.
+pub(super) fn fields_of(fields: &[Field], refusal: Option<&Refusal<'_>>) -> Markup {
+    html! {
+        @if let Some(refusal) = refusal { (notice_of(fields, refusal)) }
+        @for field in fields { (field.show(refusal)) }
+    }
+}
+
+fn notice_of(fields: &[Field], refusal: &Refusal<'_>) -> Markup {
+    let about = |field: &Field| Some((field.label, field.wrong(Some(refusal))?));
+    let message = html! {
+        @match fields.iter().find_map(about) {
+            Some((label, reason)) => { p { strong { (label) ": " } (reason) } }
+            None => { p { (refusal.why.text) } }
+        }
+    };
+    notice("bad", &message)
 }
 
 impl Form<'_> {
@@ -143,8 +216,7 @@ impl Form<'_> {
         html! {
             form.stack method="post" action=(self.action) {
                 (token(self.viewer))
-                @if let Some(refusal) = refusal { (notice("bad", &html! { p { (refusal.why) } })) }
-                @for field in &self.fields { (field.show(refusal.map(|refusal| refusal.sent))) }
+                (fields_of(&self.fields, refusal))
                 div.actions { button.main type="submit" { (self.submit) } }
             }
         }
@@ -191,7 +263,7 @@ pub(super) fn sure(
 /// A page with a form again after it was refused, if a person can do something about it.
 pub(super) fn again(
     error: super::error::WebError,
-    page: impl FnOnce(&str) -> Html,
+    page: impl FnOnce(&Why) -> Html,
 ) -> Result<Html, super::error::WebError> {
     match error.words() {
         Some((status, why)) if status != axum::http::StatusCode::NOT_FOUND => {

@@ -165,7 +165,7 @@ fn behind(backlog: &Backlog) -> Markup {
     html! {
         div { dt { "Due now" } dd { (grouped(backlog.due)) small { @match backlog.oldest { Some(at) => { "oldest: " (time(at)) } None => { "collection is up to date" } } } } }
         div { dt { "Files to remove now" } dd { (grouped(backlog.doomed)) small {
-            @match backlog.pinned_until { Some(until) => { "held by a backup until " (time(until)) } None => { "no backup holds them" } }
+            @match backlog.pinned_until { Some(until) => { "held by a backup; that ends " (time(until)) } None => { "no backup holds them" } }
         } } }
     }
 }

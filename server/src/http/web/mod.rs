@@ -10,6 +10,7 @@
 mod activity;
 mod assets;
 mod audit;
+mod bindings;
 mod compare;
 mod create;
 pub(super) mod error;
@@ -18,6 +19,7 @@ mod form;
 mod history;
 mod image;
 mod instance;
+mod invitation;
 mod layers;
 mod package;
 mod packages;
@@ -25,11 +27,14 @@ pub(super) mod page;
 mod parts;
 mod people;
 mod profile;
+mod reclaim;
 mod repository;
 mod rights;
+mod robots;
 mod selection;
 mod settings;
 mod sign_in;
+mod sizes;
 mod storage;
 mod viewer;
 mod workspaces;
@@ -50,8 +55,11 @@ pub(super) fn routes() -> Table {
         .get("/sign-in", sign_in::form)
         .post("/sign-in", sign_in::begin)
         .post("/sign-out", sign_in::end)
+        .get("/invitation", invitation::form)
+        .post("/invitation", invitation::accept)
         .merge(of_workspace())
         .merge(of_storage())
+        .merge(of_robots())
         .merge(of_repository())
         .merge(of_package())
         .merge(of_instance())
@@ -81,10 +89,28 @@ fn of_storage() -> Table {
     let at = |rest: &str| format!("/w/{{workspace}}/storage{rest}");
     Table::default()
         .get(&at(""), storage::show)
+        .get(&at("/packages"), sizes::list)
+        .get(&at("/reclaim"), reclaim::all_form)
+        .post(&at("/reclaim"), reclaim::all)
         .post(&at("/uploads/{upload}/cancel"), storage::cancel)
         .get(&at("/deleted/{package}"), storage::deleted)
         .post(&at("/deleted/{package}/restore"), storage::restore)
-        .post(&at("/deleted/{package}/reclaim"), storage::reclaim_deleted)
+        .post(&at("/deleted/{package}/reclaim"), reclaim::of_deleted)
+}
+
+fn of_robots() -> Table {
+    let at = |rest: &str| format!("/w/{{workspace}}/robots{rest}");
+    Table::default()
+        .get(&at(""), robots::list)
+        .post(&at(""), robots::create)
+        .get(&at("/{robot}"), robots::show)
+        .post(&at("/{robot}"), robots::change)
+        .post(&at("/{robot}/delete"), robots::delete)
+        .post(&at("/{robot}/roles"), robots::give_role)
+        .post(&at("/{robot}/roles/{repository}/end"), robots::end_role)
+        .get(&at("/{robot}/tokens"), robots::show)
+        .post(&at("/{robot}/tokens"), robots::create_token)
+        .post(&at("/{robot}/tokens/{token}/end"), robots::end_token)
 }
 
 fn of_repository() -> Table {
@@ -97,9 +123,9 @@ fn of_repository() -> Table {
         .get(&at("/tokens"), rights::tokens)
         .post(&at("/tokens"), rights::create_token)
         .post(&at("/tokens/{token}/end"), rights::end_token)
-        .get(&at("/oidc"), rights::bindings)
-        .post(&at("/oidc"), rights::bind)
-        .post(&at("/oidc/{binding}/end"), rights::unbind)
+        .get(&at("/oidc"), bindings::list)
+        .post(&at("/oidc"), bindings::bind)
+        .post(&at("/oidc/{binding}/end"), bindings::unbind)
         .get(&at("/settings"), rights::fields)
         .post(&at("/settings"), rights::change_fields)
         .post(&at("/delete"), rights::delete)
@@ -114,6 +140,8 @@ fn of_instance() -> Table {
         .post("/instance/people", people::create)
         .get("/instance/people/{user}", people::show)
         .post("/instance/people/{user}", people::change)
+        .post("/instance/people/{user}/reset", people::reset)
+        .post("/instance/people/{user}/withdraw", people::withdraw)
         .get("/instance/storage", instance::storage_page)
         .post("/instance/verify", instance::verify)
         .get("/instance/health", instance::health)
@@ -139,8 +167,8 @@ fn of_package() -> Table {
         .get(&at("/tags/{tag}"), image::of_tag)
         .get(&at("/manifests/{digest}"), image::of_manifest)
         .get(&at("/compare"), compare::show)
-        .get(&at("/reclaim"), storage::reclaim_form)
-        .post(&at("/reclaim"), storage::reclaim)
+        .get(&at("/reclaim"), reclaim::form)
+        .post(&at("/reclaim"), reclaim::of_package)
         .get(&at("/delete-tags"), selection::preview)
         .post(&at("/delete-tags"), selection::delete)
         .post(&at("/restore-tags"), selection::restore)

@@ -49,6 +49,7 @@ impl IntoResponse for Html {
 pub(super) enum Tab {
     Packages,
     Repositories,
+    Robots,
     Storage,
     Activity,
     Settings,
@@ -63,6 +64,7 @@ impl Tab {
         match self {
             Self::Packages => "Packages",
             Self::Repositories => "Repositories",
+            Self::Robots => "Robots",
             Self::Storage => "Storage",
             Self::Activity => "Activity",
             Self::Settings => "Settings",
@@ -170,6 +172,7 @@ impl<'a> Page<'a> {
                     (Tab::Repositories, format!("{base}/repositories")),
                 ];
                 if *admin {
+                    tabs.push((Tab::Robots, format!("{base}/robots")));
                     tabs.push((Tab::Storage, format!("{base}/storage")));
                     tabs.push((Tab::Activity, format!("{base}/activity")));
                     tabs.push((Tab::Settings, format!("{base}/settings")));

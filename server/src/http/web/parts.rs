@@ -42,6 +42,12 @@ pub(super) fn grouped(count: u64) -> String {
     text
 }
 
+/// How many there are of something.
+pub(super) fn counted(count: u64, what: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{} {what}{end}", grouped(count))
+}
+
 /// A moment. The script shows it in the reader's zone; the exact one is on hover.
 pub(super) fn time(at: Timestamp) -> Markup {
     html! { time datetime=(at) title=(at) { (moment(at)) } }
@@ -93,6 +99,38 @@ pub(super) fn copyable(text: &str, what: &str) -> Markup {
             pre tabindex="0" aria-label=(what) { code { (text) } }
             button type="button" data-copy hidden aria-label={ "Copy: " (what) } { "Copy" }
         }
+    }
+}
+
+/// Names of browsers and systems as they stand in what a browser says of itself, and as people call
+/// them. One that comes earlier also says that it is some of the later ones, so the order counts.
+const BROWSERS: [(&str, &str); 6] = [
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("HeadlessChrome/", "Chrome without a window"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+];
+const SYSTEMS: [(&str, &str); 7] = [
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone", "an iPhone"),
+    ("iPad", "an iPad"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+];
+
+/// A browser as people call it; what is not known stays as it says itself.
+pub(super) fn browser(agent: Option<&str>) -> String {
+    let Some(agent) = agent else { return "unknown".to_owned() };
+    let called = |all: &[(&str, &'static str)]| {
+        all.iter().find(|(part, _)| agent.contains(part)).map(|(_, name)| *name)
+    };
+    match (called(&BROWSERS), called(&SYSTEMS)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        _ => agent.to_owned(),
     }
 }
 
@@ -188,6 +226,28 @@ mod tests {
     }
 
     #[test]
+    fn a_browser_is_called_as_people_call_it() {
+        for (agent, name) in [
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Safari/537.36 Edg/140.0",
+                "Edge on Windows",
+            ),
+            (
+                "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
+                "Firefox on Linux",
+            ),
+            (
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.0 Mobile/15E148 Safari/604.1",
+                "Safari on an iPhone",
+            ),
+            ("curl/8.5.0", "curl/8.5.0"),
+        ] {
+            assert_eq!(browser(Some(agent)), name);
+        }
+        assert_eq!(browser(None), "unknown");
+    }
+
+    #[test]
     fn what_came_from_outside_is_text() {
         let change = Change { actor: "<b>".to_owned(), ..Change::by_server("x") };
         assert_eq!(actor(&change, None).into_string(), "<span class=\"actor\">&lt;b&gt;</span>");
@@ -199,5 +259,9 @@ mod tests {
         assert_eq!(span(600), "10 minutes");
         assert_eq!(span(86_400), "24 hours");
         assert_eq!(span(7 * 86_400), "7 days");
+        assert_eq!(
+            (counted(1, "blob"), counted(1_200, "blob")),
+            ("1 blob".into(), "1,200 blobs".into())
+        );
     }
 }

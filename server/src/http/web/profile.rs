@@ -5,15 +5,15 @@
 
 use super::error::{WebError, go};
 use super::fields::{At, Fields};
-use super::form::{Field, Form, Kind, Refusal, again, sure};
+use super::form::{Field, Form, Kind, Refusal, again, button, sure};
 use super::page::{Html, Page, Place};
-use super::parts::{copyable, empty, notice, pager, time};
+use super::parts::{badge, browser, copyable, empty, notice, pager, time};
 use super::viewer::{Submitted, Viewer, begin_session};
 use super::{PAGE, storage};
 use crate::app::App;
 use crate::auth::sessions::SessionView;
 use crate::auth::{NewToken, Secret, TokenView};
-use crate::domain::Origin;
+use crate::domain::{Origin, Timestamp, TokenScopes};
 use crate::metadata;
 use crate::registry::{RegistryError, Result};
 use axum::extract::State;
@@ -24,8 +24,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The lifetimes that a form offers, in days.
-const LIFETIMES: [(u64, &str); 4] =
-    [(90, "90 days"), (1, "1 day"), (30, "30 days"), (365, "a year")];
+const LIFETIMES: [(u64, &str); 5] =
+    [(90, "90 days"), (1, "1 day"), (7, "a week"), (30, "30 days"), (365, "a year")];
+/// The longest of them.
+const MOST_DAYS: u64 = 366;
+/// What a token can be made for.
+const SCOPES: [(&str, &str, bool); 4] = [
+    ("pull", "pull images", true),
+    ("push", "push images, and pull them", true),
+    ("delete", "delete tags and images over the registry API", true),
+    ("api", "everything else over the REST API", true),
+];
 
 /// The page.
 pub(super) async fn show(
@@ -62,12 +71,12 @@ fn profile_page(viewer: &Viewer, sessions: &[SessionView], refusal: Option<&Refu
             tbody {
                 @for session in sessions {
                     tr {
-                        td data-label="Browser" { (session.agent.as_deref().unwrap_or("unknown")) }
+                        td data-label="Browser" { span title=[session.agent.as_deref()] { (browser(session.agent.as_deref())) } }
                         td data-label="Last used" { (time(session.seen)) }
                         td data-label="Since" { (time(session.created)) }
-                        td data-label="Do" {
+                        td.whole data-label="Do" {
                             @if viewer.is_session(&session.id) { "this one" }
-                            @else { (super::form::button(viewer, &format!("/profile/sessions/{}/end", session.id), "", "End", &[])) }
+                            @else { (button(viewer, &format!("/profile/sessions/{}/end", session.id), "", "End", &[])) }
                         }
                     }
                 }
@@ -184,7 +193,9 @@ pub(super) async fn end_token(
 pub(super) fn new_token(fields: &Fields) -> Result<NewToken> {
     let days: u64 = fields.parse("days")?;
     let lifetime = Some(Duration::from_secs(days.saturating_mul(86_400)));
-    Ok(NewToken { name: fields.one("name").to_owned(), lifetime, scopes: None })
+    let scopes = TokenScopes::parse(fields.all("scopes"))
+        .map_err(|error| RegistryError::Invalid { field: "scopes", reason: error.to_string() })?;
+    Ok(NewToken { name: fields.one("name").to_owned(), lifetime, scopes: Some(scopes) })
 }
 
 /// The form of a token.
@@ -197,6 +208,9 @@ pub(super) fn token_form<'a>(viewer: &'a Viewer, action: &str) -> Form<'a> {
             Field::text("name", "What it is for")
                 .required()
                 .hint("Such as the name of the machine or of the pipeline."),
+            Field::text("scopes", "It may")
+                .kind(Kind::Ticks(SCOPES.to_vec()))
+                .hint("Never more than its owner may. Tick no more than it needs."),
             Field::text("days", "Ends after").choice(LIFETIMES),
         ],
     }
@@ -216,21 +230,58 @@ pub(super) fn token_table(
         @if found.is_empty() { (empty("There is no token yet", &html! { p { "Make one below. It is shown once; copy it then." } })) }
         @else {
             table.list {
-                thead { tr { th scope="col" { "For" } th scope="col" { "Id" } th scope="col" { "Made" } th scope="col" { "Ends" } th scope="col" { "Do" } } }
+                thead { tr { th scope="col" { "For" } th scope="col" { "Id" } th scope="col" { "May" } th scope="col" { "Last used" } th scope="col" { "Ends" } th scope="col" { "Do" } } }
                 tbody {
                     @for token in &found {
                         tr {
                             th scope="row" { (token.name) }
                             td data-label="Id" { code { (token.id) } }
-                            td data-label="Made" { (time(token.created)) }
-                            td data-label="Ends" { @match token.expires { Some(at) => { (time(at)) } None => { "never" } } }
-                            td data-label="Do" { (sure(viewer, &format!("{base}/{}/end", token.id), "End", "Whatever uses this token is refused from the next request on.", &[])) }
+                            td data-label="May" { (scopes(token.scopes)) }
+                            td data-label="Last used" { (last_used(token.last_used)) }
+                            td data-label="Ends" { (ends(token, viewer.now)) div.below.quiet { "made " (time(token.created)) } }
+                            td.whole data-label="Do" { (token_actions(viewer, base, token)) }
                         }
                     }
                 }
             }
         }
+        @if !found.is_empty() { p.quiet { "Renewing makes another token of the same kind, with its full time. The old one goes on until you end it, so that you can change over." } }
         (pager(query.some("after").map(|_| base), next.as_deref()))
+    }
+}
+
+/// What a token may do, in one word if that is everything.
+fn scopes(scopes: TokenScopes) -> Markup {
+    html! {
+        @if scopes == TokenScopes::ALL { "everything" } @else { (scopes.names().join(", ")) }
+    }
+}
+
+/// When a token was used last.
+pub(super) fn last_used(at: Option<Timestamp>) -> Markup {
+    html! { @match at { Some(at) => { (time(at)) } None => { span.quiet { "never" } } } }
+}
+
+fn ends(token: &TokenView, now: Timestamp) -> Markup {
+    html! {
+        @match token.expires {
+            Some(at) if at <= now => { (badge("bad", "ended", "It is refused")) " " (time(at)) }
+            Some(at) => { (time(at)) }
+            None => { "never" }
+        }
+    }
+}
+
+fn token_actions(viewer: &Viewer, base: &str, token: &TokenView) -> Markup {
+    let lifetime = token.expires.map_or(Duration::ZERO, |at| at.since(token.created));
+    let days = lifetime.as_secs().div_ceil(86_400).clamp(1, MOST_DAYS).to_string();
+    let mut same = vec![("name", token.name.as_str()), ("days", days.as_str())];
+    same.extend(token.scopes.names().into_iter().map(|scope| ("scopes", scope)));
+    html! {
+        div.actions {
+            (button(viewer, base, "", "Renew", &same))
+            (sure(viewer, &format!("{base}/{}/end", token.id), "End", "Whatever uses this token is refused from the next request on.", &[]))
+        }
     }
 }
 
@@ -245,7 +296,7 @@ pub(super) fn shown_once(
     let host = viewer.host.as_deref().unwrap_or("<this server>");
     html! {
         h1 { "The token for " (view.name) }
-        (notice("good", &html! { p { strong { "Copy it now." } " It is not shown again." @if let Some(at) = view.expires { " It ends " (time(at)) "." } } }))
+        (notice("good", &html! { p { strong { "Copy it now." } " It is not shown again." @if let Some(at) = view.expires { " It ends " (time(at)) "." } " It may do: " (scopes(view.scopes)) "." } }))
         div.secret {
             h2 { "Token" }
             (copyable(secret.expose(), "The token"))

@@ -1,11 +1,10 @@
-//! What an administrator of a repository does: permissions, pipeline tokens, OIDC bindings, its own
-//! fields.
+//! What an administrator of a repository does: permissions, pipeline tokens, its own fields.
 
 use super::error::{WebError, go};
 use super::fields::{At, Fields};
-use super::form::{Field, Form, Kind, Refusal, again, sure};
+use super::form::{Field, Form, Refusal, again, sure};
 use super::page::Html;
-use super::parts::{empty, pager, time};
+use super::parts::{empty, pager};
 use super::profile::{new_token, shown_once, token_form, token_page, token_table};
 use super::repository::Opened;
 use super::settings::{projects, repository_fields, repository_inputs, settled};
@@ -13,10 +12,9 @@ use super::viewer::{Submitted, Viewer};
 use super::{PAGE, storage};
 use crate::app::App;
 use crate::auth::TokenView;
-use crate::domain::{Action, Conditions, Role, Slug, Username};
+use crate::domain::{Action, Role, Slug, Username};
 use crate::metadata::Repository;
 use crate::registry::access::Administered;
-use crate::registry::bindings::{BindingView, NewBinding};
 use crate::registry::{RegistryError, Result};
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
@@ -38,7 +36,8 @@ async fn managed(
     Ok((opened, access))
 }
 
-fn frame(viewer: &Viewer, opened: &Opened, title: &str, content: &Markup) -> Html {
+/// A page of the repository with the links to its others.
+pub(super) fn frame(viewer: &Viewer, opened: &Opened, title: &str, content: &Markup) -> Html {
     let content = html! {
         h1 { (opened.slug()) " " span.quiet { (title) } }
         (opened.links())
@@ -93,7 +92,7 @@ fn permissions_page(
                         tr {
                             th scope="row" { (user) }
                             td data-label="Role" { (role.as_str()) }
-                            td data-label="Do" { (sure(viewer, &format!("{base}/{user}/end"), "Remove", "From the next request on they have no role here.", &[])) }
+                            td.whole data-label="Do" { (sure(viewer, &format!("{base}/{user}/end"), "Remove", "From the next request on they have no role here.", &[])) }
                         }
                     }
                 }
@@ -187,7 +186,7 @@ pub(super) async fn create_token(
     };
     match made {
         Ok((view, secret)) => {
-            let step = step(&sent.viewer, &opened);
+            let step = step(&sent.viewer, &workspace, "pipeline");
             let shown = shown_once(&sent.viewer, &view, &secret, "pipeline", Some(&step));
             Ok(opened.page(&sent.viewer, "New token").show(&shown))
         }
@@ -202,12 +201,12 @@ pub(super) async fn create_token(
     }
 }
 
-fn step(viewer: &Viewer, opened: &Opened) -> String {
+/// The lines of a pipeline that push with a stored token.
+pub(super) fn step(viewer: &Viewer, workspace: &Slug, username: &str) -> String {
     let host = viewer.host.as_deref().unwrap_or("<this server>");
-    let workspace = &opened.room.workspace.slug;
     let version = env!("CARGO_PKG_VERSION");
     format!(
-        "- pipe: your-workspace/standpipe-pipe:{version}\n  variables:\n    IMAGE_NAME: my-image\n    REGISTRY: {host}\n    WORKSPACE: {workspace}\n    USERNAME: pipeline\n    PASSWORD: $REGISTRY_TOKEN"
+        "- pipe: your-workspace/standpipe-pipe:{version}\n  variables:\n    IMAGE_NAME: my-image\n    REGISTRY: {host}\n    WORKSPACE: {workspace}\n    USERNAME: {username}\n    PASSWORD: $REGISTRY_TOKEN"
     )
 }
 
@@ -220,158 +219,6 @@ pub(super) async fn end_token(
     let (opened, access) = managed(&app, &sent.viewer, &workspace, &slug).await?;
     match app.auth.revoke_pipeline_token(&access, &sent.change(), &id).await {
         Ok(()) | Err(RegistryError::NotFound(_)) => Ok(go(&format!("{}/tokens", opened.url()))),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// OIDC bindings.
-pub(super) async fn bindings(
-    viewer: Viewer,
-    State(app): State<Arc<App>>,
-    At((workspace, slug)): Way,
-    query: Fields,
-) -> std::result::Result<Html, WebError> {
-    let access = app.registry.bindable(viewer.caller(), &workspace, &slug).await?;
-    let opened = Opened::of(&app, &viewer, &workspace, &slug).await?;
-    let found = app.registry.bindings(&access, token_page(&query)).await?;
-    Ok(bindings_page(&viewer, &opened, found, &query, None))
-}
-
-fn bindings_page(
-    viewer: &Viewer,
-    opened: &Opened,
-    mut found: Vec<BindingView>,
-    query: &Fields,
-    refusal: Option<&Refusal<'_>>,
-) -> Html {
-    let base = format!("{}/oidc", opened.url());
-    let more = found.len() > PAGE;
-    found.truncate(PAGE);
-    let next = found.last().filter(|_| more).map(|last| storage::after(&base, &last.binding.id));
-    let content = html! {
-        p { "A binding lets the builds of one source repository push without a stored secret: the build shows a token of its issuer, such as Bitbucket." }
-        @if found.is_empty() { (empty("No build may log in by OIDC yet", &html! { p { "Make the first binding below. The issuer must be in the server's settings." } })) }
-        @else {
-            table.list {
-                thead { tr { th scope="col" { "Source repository" } th scope="col" { "Issuer" } th scope="col" { "Role" } th scope="col" { "Only when" } th scope="col" { "Made" } th scope="col" { "Do" } } }
-                tbody { @for view in &found { (binding_row(viewer, &base, view)) } }
-            }
-        }
-        (pager(query.some("after").map(|_| base.as_str()), next.as_deref()))
-        h2 { "New binding" }
-        (binding_form(viewer, &base).show(refusal))
-    };
-    frame(viewer, opened, "OIDC", &content)
-}
-
-fn binding_row(viewer: &Viewer, base: &str, view: &BindingView) -> Markup {
-    let binding = &view.binding;
-    let all: Vec<String> =
-        [("branch", &binding.when.branches), ("environment", &binding.when.environments)]
-            .iter()
-            .flat_map(|(word, patterns)| {
-                patterns.iter().map(move |pattern| format!("{word} {}", pattern.as_str()))
-            })
-            .chain(binding.when.claims.keys().map(|name| format!("claim {name}")))
-            .collect();
-    html! {
-        tr {
-            th scope="row" { code { (binding.source) } }
-            td data-label="Issuer" { (binding.issuer) }
-            td data-label="Role" { (binding.role.as_str()) }
-            td data-label="Only when" {
-                @if all.is_empty() { span.quiet { "always" } } @else { (all.join(", ")) }
-                @if !binding.tag_rules.is_empty() { " " span.quiet { "with tag rules" } }
-            }
-            td data-label="Made" { (time(view.created)) }
-            td data-label="Do" { (sure(viewer, &format!("{base}/{}/end", binding.id), "End", "From the next request on, its builds are refused.", &[])) }
-        }
-    }
-}
-
-fn binding_form<'a>(viewer: &'a Viewer, base: &str) -> Form<'a> {
-    Form {
-        viewer,
-        action: base.to_owned(),
-        submit: "Make binding",
-        fields: vec![
-            Field::text("issuer", "Issuer")
-                .required()
-                .hint("Its URL, exactly as the server's settings have it."),
-            Field::text("audience", "Audience")
-                .hint("The issuer's in the settings, if that has only one."),
-            Field::text("source_repository", "Source repository")
-                .required()
-                .hint("Its id as the issuer calls it; for Bitbucket the repository's UUID."),
-            Field::text("role", "Role")
-                .choice([("write", "write: pushes"), ("read", "read: pulls")]),
-            Field::text("branches", "Branches")
-                .kind(Kind::Lines)
-                .hint("One pattern a line, such as main or release/*. All if empty."),
-            Field::text("environments", "Deployment environments")
-                .kind(Kind::Lines)
-                .hint("One pattern a line. All if empty."),
-        ],
-    }
-}
-
-/// Makes a binding.
-pub(super) async fn bind(
-    State(app): State<Arc<App>>,
-    At((workspace, slug)): Way,
-    sent: Submitted,
-) -> std::result::Result<Response, WebError> {
-    let access = app.registry.bindable(sent.caller(), &workspace, &slug).await?;
-    let opened = Opened::of(&app, &sent.viewer, &workspace, &slug).await?;
-    let made = match new_binding(&app, &sent.fields) {
-        Ok(new) => app.auth.bind(&access, &sent.change(), new).await,
-        Err(error) => Err(error),
-    };
-    match made {
-        Ok(_) => Ok(go(&format!("{}/oidc", opened.url()))),
-        Err(error) => {
-            let query = Fields::default();
-            let found = app.registry.bindings(&access, token_page(&query)).await?;
-            let again = again(error.into(), |why| {
-                let refusal = Refusal { sent: &sent.fields, why };
-                bindings_page(&sent.viewer, &opened, found, &query, Some(&refusal))
-            });
-            again.map(|html| html.into_response())
-        }
-    }
-}
-
-fn new_binding(app: &App, fields: &Fields) -> Result<NewBinding> {
-    let patterns = |name: &'static str| {
-        fields.lines(name).map(|line| super::fields::parse(name, line)).collect::<Result<Vec<_>>>()
-    };
-    let issuer = fields.one("issuer").to_owned();
-    let only = app.auth.only_audience(&issuer).map(str::to_owned);
-    Ok(NewBinding {
-        audience: fields.some("audience").map(str::to_owned).or(only).unwrap_or_default(),
-        source: fields.one("source_repository").to_owned(),
-        role: fields.parse("role")?,
-        when: Conditions {
-            branches: patterns("branches")?,
-            environments: patterns("environments")?,
-            ..Conditions::default()
-        },
-        tag_rules: Vec::new(),
-        issuer,
-    })
-}
-
-/// Ends a binding.
-pub(super) async fn unbind(
-    State(app): State<Arc<App>>,
-    At((workspace, slug, id)): At<(Slug, Slug, String)>,
-    sent: Submitted,
-) -> std::result::Result<Response, WebError> {
-    let access = app.registry.bindable(sent.caller(), &workspace, &slug).await?;
-    match app.registry.end_binding(&access, &sent.change(), &id).await {
-        Ok(()) | Err(RegistryError::NotFound(_)) => {
-            Ok(go(&format!("/w/{workspace}/repositories/{slug}/oidc")))
-        }
         Err(error) => Err(error.into()),
     }
 }

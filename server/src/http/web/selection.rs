@@ -13,7 +13,7 @@ use super::parts::{bytes, copyable, grouped, notice, span, time};
 use super::viewer::{Submitted, Viewer};
 use super::{TAGS, workspaces};
 use crate::app::App;
-use crate::domain::{Action, PackageId, Slug, Tag};
+use crate::domain::{Action, PackageId, Role, Slug, Tag};
 use crate::metadata::{Holders, Preview, Restore, Selection};
 use crate::registry::tags::TagDetails;
 use crate::registry::{RegistryError, Result};
@@ -105,8 +105,11 @@ pub(super) async fn preview_package(
         p { "All its tags and manifests go. Its name is free at once; whoever pulls it is told that it is not there." }
         (comes_back(&app, &opened, preview))
         p { "Until then an administrator of the workspace can put it back under Storage." }
-        (form::button(&viewer, &format!("{}/delete", opened.url()), "bad", "Delete image", &[]))
-        p { a href=(opened.url()) { "Keep it" } }
+        @if opened.role < Role::Admin { p { "Deleting an image takes the role admin on its repository, so this is only a preview for you." } }
+        div.actions {
+            @if opened.role == Role::Admin { (form::button(&viewer, &format!("{}/delete", opened.url()), "bad", "Delete image", &[])) }
+            a.button href=(opened.url()) { "Keep it" }
+        }
     };
     let page = opened.page(&viewer, "Delete image");
     Ok(page.below(opened.name(), opened.url()).show(&content))
@@ -173,8 +176,9 @@ fn preview_page(
         form method="post" action={ (opened.url()) "/delete-tags" } {
             (token(viewer))
             @for tag in &tags { input type="hidden" name="tag" value=(tag); }
+            @if opened.role < Role::Write { p { "Deleting tags takes the role write on the repository, so this is only a preview for you." } }
             div.actions {
-                button.bad type="submit" { @if count == 1 { "Delete the tag" } @else { "Delete " (count) " tags" } }
+                @if opened.role >= Role::Write { button.bad type="submit" { @if count == 1 { "Delete the tag" } @else { "Delete " (count) " tags" } } }
                 a.button href=(opened.url()) { "Keep them" }
             }
         }

@@ -89,7 +89,7 @@ fn admin_table(viewer: &Viewer, base: &str, admins: &[String]) -> Markup {
                     @for user in admins {
                         tr {
                             th scope="row" { (user) }
-                            td data-label="Do" { (sure(viewer, &format!("{base}/settings/administrators/{user}/end"), "Remove", "They keep the roles that they have on repositories.", &[])) }
+                            td.whole data-label="Do" { (sure(viewer, &format!("{base}/settings/administrators/{user}/end"), "Remove", "They keep the roles that they have on repositories.", &[])) }
                         }
                     }
                 }

@@ -6,7 +6,7 @@ use super::error::{WebError, go, percent, sentence};
 use super::fields::Fields;
 use super::page::{Html, open, token_field};
 use super::parts::{copyable, notice};
-use super::viewer::{SignIn, Submitted, Viewer, Visit, begin_session, end_session};
+use super::viewer::{Submitted, Unknown, Viewer, Visit, begin_session, end_session};
 use crate::app::App;
 use crate::auth::{AuthError, Refusal, Secret};
 use crate::http::challenge;
@@ -41,7 +41,7 @@ pub(super) async fn form(
 pub(super) async fn begin(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    sent: SignIn,
+    sent: Unknown,
 ) -> Result<Response, WebError> {
     let (username, next) = (sent.fields.one("username"), sent.fields.one("next"));
     let password = Secret::new(sent.fields.exact("password").to_owned());
@@ -122,7 +122,7 @@ fn sign_in_page(form_token: &str, tried: &Tried<'_>) -> Html {
             }
             div.actions { button.main type="submit" { "Sign in" } }
         }
-        p.quiet { "No account, or the password is lost? An administrator of this registry makes accounts and sets passwords." }
+        p.quiet { "No account, or the password is lost? An administrator of this registry gives you a link with which you choose one." }
     };
     open("Sign in", &content)
 }

@@ -1,5 +1,5 @@
 //! Storage of a workspace: what uses how much, what is held, what is due when, what was freed, what is
-//! being uploaded; putting back and giving up.
+//! being uploaded; putting back.
 //!
 //! Invariant: for administrators of the workspace. What would take a search of everything is searched
 //! in part, and the page says "at least".
@@ -9,18 +9,16 @@ use super::fields::{At, Fields};
 use super::form::{self, sure};
 use super::package::manifest_link;
 use super::page::{Html, Page, Tab};
-use super::parts::{actor, bar, build, bytes, empty, grouped, notice, pager, short, span, time};
+use super::parts::{actor, build, bytes, grouped, notice, pager, span, time};
 use super::viewer::{Submitted, Viewer};
-use super::{percent, workspaces};
+use super::{percent, sizes};
 use crate::app::App;
-use crate::domain::{Action, PackageId, Slug, UploadId};
-use crate::http::extract::to_its_end;
+use crate::domain::{PackageId, Slug, UploadId};
 use crate::metadata::{
-    Cause, DeletedPackage, DueKind, GiveUp, Held, Largest, Receipt, ReceiptCursor, Upcoming, Why,
+    Cause, DeletedPackage, DueKind, Held, Largest, Receipt, ReceiptCursor, Upcoming, Why,
     Workspace, WorkspaceUsage,
 };
 use crate::registry::access::Administered;
-use crate::registry::collection::Reclaimed;
 use crate::registry::viewing::RunningUpload;
 use crate::registry::{RegistryError, Result};
 use axum::extract::State;
@@ -71,7 +69,8 @@ pub(super) async fn show(
     Ok(page(&viewer, shown.access.subject(), "Storage").show(&shown.content(&viewer)))
 }
 
-fn page<'a>(viewer: &'a Viewer, workspace: &'a Workspace, title: &'a str) -> Page<'a> {
+/// A page below Storage.
+pub(super) fn page<'a>(viewer: &'a Viewer, workspace: &'a Workspace, title: &'a str) -> Page<'a> {
     Page::in_workspace(viewer, title, workspace, true, Tab::Storage)
 }
 
@@ -87,6 +86,7 @@ impl Shown {
                 div { dt { "On its way out" } dd { (bytes(self.usage.doomed_bytes)) small { "files removed within " (span(settings.purge.as_secs())) } } }
             }
             p { "What a tag lets go is held for " (span(settings.keep.as_secs())) " so that it can be put back, and then its space comes back by itself. " a href={ (base) "/settings" } { "Change that" } }
+            p { a.button href={ (base) "/storage/reclaim" } { "Reclaim now …" } }
             (self.largest_table(&base))
             (self.uploads_table(viewer, &base))
             (self.deleted_table(viewer, &base))
@@ -96,28 +96,16 @@ impl Shown {
     }
 
     fn largest_table(&self, base: &str) -> Markup {
-        let of = |found: &crate::metadata::PackageOverview| {
-            found.usage.exclusive_bytes + found.usage.manifest_bytes
-        };
-        let most = self.largest.packages.iter().map(of).max().unwrap_or(0);
+        let list = format!("{base}/storage/packages");
         html! {
             h2 { "What uses most" }
             @if self.largest.packages.is_empty() { p.quiet { "There is no package yet." } }
             @else {
-                table.list {
-                    thead { tr { th scope="col" { "Package" } th scope="col" { "Only here" } th.right scope="col" { "With what it shares" } th scope="col" { "Reclaim" } } }
-                    tbody {
-                        @for found in &self.largest.packages {
-                            tr {
-                                th scope="row" { a href={ (base) "/packages/" (found.package.id) } { (found.package.name) } }
-                                td data-label="Only here" { div.share { (bytes(of(found))) (bar(of(found), most, &format!("Only in {}: {}", found.package.name, short(of(found))))) } }
-                                td.right data-label="In all" { (bytes(found.usage.linked_bytes + found.usage.manifest_bytes)) }
-                                td data-label="Reclaim" { a href={ (base) "/packages/" (found.package.id) "/reclaim" } aria-label={ "Reclaim now: " (found.package.name) } { "Reclaim now" } }
-                            }
-                        }
-                    }
+                (sizes::table(base, &self.largest.packages))
+                p.quiet {
+                    @if self.largest.more { "The largest of the first " (grouped(self.largest.looked_at as u64)) " packages by name. " }
+                    a href=(list) { "All packages by name" }
                 }
-                @if self.largest.more { p.quiet { "Of the first " (grouped(self.largest.looked_at as u64)) " packages by name." } }
             }
         }
     }
@@ -142,7 +130,7 @@ impl Shown {
                                 th scope="row" { (found.package.name) }
                                 td data-label="Deleted" { (time(found.by.at)) " by " (actor(&found.by.change, None)) }
                                 td data-label="Until" { (time(found.until)) }
-                                td data-label="Do" { (deleted_actions(viewer, base, found)) }
+                                td.whole data-label="Do" { (deleted_actions(viewer, base, found)) }
                             }
                         }
                     }
@@ -250,7 +238,7 @@ pub(super) fn uploads_table(
                         td data-label="Begun" { (time(upload.upload.started.at)) " by " (actor(&upload.upload.started.change, None)) (build(&upload.upload.started.change)) }
                         td.right data-label="So far" { @match upload.bytes { Some(count) => { (bytes(count)) } None => { span.quiet { "being written" } } } }
                         td data-label="Last byte" { @match upload.last { Some(at) => { (time(at)) } None => { span.quiet { "before the last start" } } } }
-                        td data-label="Do" { @if let Some(action) = action(upload) { (action) } @else { span.quiet { "in its workspace" } } }
+                        td.whole data-label="Do" { @if let Some(action) = action(upload) { (action) } @else { span.quiet { "in its workspace" } } }
                     }
                 }
             }
@@ -281,7 +269,7 @@ pub(super) async fn deleted(
     let content = html! {
         h1 { "The image " (found.package.name) " is deleted" }
         (notice("good", &html! {
-            p { "It can be put back until " (time(found.until)) "." }
+            p { "It can be put back. It goes " (time(found.until)) "." }
             (deleted_actions(&viewer, &base, &found))
         }))
         p { a href=(base) { "Go to the packages" } }
@@ -301,19 +289,6 @@ pub(super) async fn restore(
     Ok(go(&format!("/w/{slug}/packages/{id}")))
 }
 
-/// Gives a deleted package up before its time.
-pub(super) async fn reclaim_deleted(
-    State(app): State<Arc<App>>,
-    At((slug, id)): At<(Slug, PackageId)>,
-    sent: Submitted,
-) -> std::result::Result<Html, WebError> {
-    let access = app.registry.workspace_admin(sent.caller(), &slug).await?;
-    let deleted = app.registry.restorable(&access, id).await?;
-    let (registry, change) = (app.registry.clone(), sent.change());
-    let done = to_its_end(async move { registry.reclaim_deleted(&deleted, &change).await }).await?;
-    Ok(receipt(&sent.viewer, access.subject(), &done))
-}
-
 /// Cancels somebody's upload.
 pub(super) async fn cancel(
     State(app): State<Arc<App>>,
@@ -326,64 +301,6 @@ pub(super) async fn cancel(
         Ok(()) | Err(RegistryError::UploadUnknown) => Ok(go(&format!("/w/{slug}/storage"))),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Asks before what is kept of a package is given up.
-pub(super) async fn reclaim_form(
-    viewer: Viewer,
-    State(app): State<Arc<App>>,
-    At((slug, id)): At<(Slug, PackageId)>,
-) -> std::result::Result<Html, WebError> {
-    let room = workspaces::room(&app, &viewer, &slug).await?;
-    let action = Action::DeletePackage;
-    let access = app.registry.package_for(viewer.caller(), &slug, id, action).await?;
-    let url = format!("/w/{slug}/packages/{id}");
-    let name = &access.subject().name;
-    let content = html! {
-        h1 { "Reclaim what " (name) " keeps for undo?" }
-        p { "Everything that its tags pointed to before, and what was deleted of it, can not be put back any more after this. The tags stay. What a running push was promised stays until that promise ends." }
-        div.actions {
-            (form::button(&viewer, &format!("{url}/reclaim"), "bad", "Reclaim now", &[]))
-            a.button href=(url) { "Keep it" }
-        }
-    };
-    let page =
-        Page::in_workspace(&viewer, "Reclaim", &room.workspace, room.is_admins(), Tab::Storage);
-    Ok(page.below(name, url).show(&content))
-}
-
-/// Gives up what is kept of a package.
-pub(super) async fn reclaim(
-    State(app): State<Arc<App>>,
-    At((slug, id)): At<(Slug, PackageId)>,
-    sent: Submitted,
-) -> std::result::Result<Html, WebError> {
-    let room = workspaces::room(&app, &sent.viewer, &slug).await?;
-    let action = Action::DeletePackage;
-    let access = app.registry.package_for(sent.caller(), &slug, id, action).await?;
-    let (registry, change) = (app.registry.clone(), sent.change());
-    let verb = async move { registry.reclaim(&access, &change, &GiveUp::All).await };
-    let done = to_its_end(verb).await?;
-    Ok(receipt(&sent.viewer, &room.workspace, &done))
-}
-
-fn receipt(viewer: &Viewer, workspace: &Workspace, done: &Reclaimed) -> Html {
-    let nothing = done.events == 0;
-    let content = html! {
-        h1 { "Reclaimed" }
-        @if nothing { (empty("There was nothing to reclaim", &html! { p { "Nothing is kept for undo here." } })) }
-        @else {
-            (notice("good", &html! {
-                p { strong { (bytes(done.freed.bytes())) } " are let go now: " (grouped(done.freed.manifests)) " manifests and " (grouped(done.freed.blobs)) " blobs. Their files are removed within " (span(workspace.settings.purge.as_secs())) "." }
-                @if done.waiting > 0 {
-                    p { (grouped(done.waiting)) " things still wait, because a client was told that they are there"
-                        @if let Some(until) = done.waiting_until { ", until " (time(until)) } "." }
-                }
-            }))
-        }
-        p { a href={ "/w/" (workspace.slug) } { "Go to the packages" } }
-    };
-    Page::in_workspace(viewer, "Reclaimed", workspace, false, Tab::Packages).show(&content)
 }
 
 /// What changed last in a workspace, package by package.

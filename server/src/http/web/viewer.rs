@@ -128,29 +128,39 @@ impl FromRequest<Arc<App>> for Submitted {
     }
 }
 
-/// The sign-in form: it has a token too, bound to a cookie of its own, so that nobody can be signed in
-/// as somebody else without knowing.
+/// A form of somebody who is not signed in: it has a token too, bound to a cookie of its own, so that
+/// nobody can be signed in as somebody else without knowing.
 #[derive(Debug)]
-pub(super) struct SignIn {
+pub(super) struct Unknown {
     /// What was sent.
     pub(super) fields: Fields,
     /// The browser.
     pub(super) origin: Origin,
     /// The client's own address, if that is known.
     pub(super) source: Option<std::net::IpAddr>,
+    context: Arc<RequestContext>,
 }
 
-impl FromRequest<Arc<App>> for SignIn {
+impl Unknown {
+    /// The author of a change, for somebody who showed in the form who they are.
+    pub(super) fn change_of(&self, caller: &Caller) -> Change {
+        access::change(caller, self.context.id(), self.origin.clone())
+    }
+}
+
+impl FromRequest<Arc<App>> for Unknown {
     type Rejection = WebError;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, WebError> {
         require_same_site(request.headers(), &app.http)?;
         let visit = cookie(request.headers(), &visit_cookie(&app.http));
         let (origin, source) = (browser(request.headers()), source(request.extensions()));
-        let fields = Fields::read(request, app).await?;
+        let (parts, body) = request.into_parts();
+        let context = context(&parts);
+        let fields = Fields::read(Request::from_parts(parts, body), app).await?;
         let visit = visit.ok_or_else(WebError::form_is_old)?;
         require_token(&fields, &form_token(&visit))?;
-        Ok(Self { fields, origin, source })
+        Ok(Self { fields, origin, source, context })
     }
 }
 

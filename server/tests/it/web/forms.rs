@@ -7,12 +7,13 @@ use standpipe_server::http::routes;
 
 /// Every address that changes something, with what stands for its parts.
 fn actions() -> Vec<String> {
-    let starts = ["/sign-out", "/profile", "/instance", "/w/"];
+    let starts = ["/sign-out", "/invitation", "/profile", "/instance", "/w/"];
     let posts = routes().into_iter().filter(|route| route.method == "POST");
     let pages = posts.filter(|route| starts.iter().any(|start| route.path.starts_with(start)));
     let parts = [
         ("{workspace}", "acme"),
         ("{repository}", "shop"),
+        ("{robot}", "deployer"),
         ("{package}", "1"),
         ("{user}", "bob"),
         ("{upload}", "00000000-0000-4000-8000-000000000000"),
@@ -23,7 +24,7 @@ fn actions() -> Vec<String> {
     let actions: Vec<String> = pages
         .map(|page| parts.iter().fold(page.path, |path, (part, value)| path.replace(part, value)))
         .collect();
-    assert!(actions.len() >= 30 && !actions.iter().any(|path| path.contains('{')), "{actions:?}");
+    assert!(actions.len() >= 40 && !actions.iter().any(|path| path.contains('{')), "{actions:?}");
     actions
 }
 
