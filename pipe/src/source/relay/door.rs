@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket};
@@ -163,11 +164,11 @@ async fn knock(
 ) -> Result<(), String> {
     let knocking = async {
         daemon.log_in(&login.json(address)).await?;
-        registry.reached().await;
-        Ok(())
+        // It has been here before it says that it was.
+        registry.reached().now_or_never().ok_or_else(|| format!("it did not come to {address}"))
     };
     let knocked = tokio::time::timeout(KNOCK, knocking).await;
-    knocked.unwrap_or_else(|_| Err(format!("the engine did not come to {address}")))
+    knocked.unwrap_or_else(|_| Err(format!("the engine does not reach {address}")))
 }
 
 /// Listens with little room for what is not read yet: what waits there was compressed in vain.

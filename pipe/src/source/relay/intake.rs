@@ -27,6 +27,8 @@ pub(super) struct Intake {
     pace: Pace,
     /// Raw bytes of all streams.
     passed: AtomicU64,
+    /// Raw bytes that were hashed or compressed.
+    worked: AtomicU64,
     exceeded: Notify,
 }
 
@@ -37,13 +39,18 @@ impl Intake {
         reading: Reading,
         found: UnboundedSender<(Digest, Blob)>,
     ) -> Self {
-        let (pace, passed, exceeded) = Default::default();
-        Self { layers, limit, reading, found, pace, passed, exceeded }
+        let (pace, passed, worked, exceeded) = Default::default();
+        Self { layers, limit, reading, found, pace, passed, worked, exceeded }
     }
 
     /// Raw bytes that have passed.
     pub(super) fn passed(&self) -> u64 {
         self.passed.load(Ordering::Relaxed)
+    }
+
+    /// A number that grows while something is done.
+    pub(super) fn worked(&self) -> u64 {
+        self.worked.load(Ordering::Relaxed)
     }
 
     /// Waits until more has passed than should.
@@ -64,7 +71,8 @@ impl Intake {
             return Ok(());
         }
         let file = copy.writer.into_reader()?;
-        let packed = pack::pack(&mut MultiGzDecoder::new(file), &self.reading)?;
+        let mut raw_again = Counted { inner: MultiGzDecoder::new(file), count: &self.worked };
+        let packed = pack::pack(&mut raw_again, &self.reading)?;
         if packed.raw != raw {
             return Err(invalid(format!("layer {raw} hashes to {}", packed.raw)));
         }
@@ -85,6 +93,7 @@ impl Intake {
             }
             hashing.update(&buffer[..count]);
             self.reading.progress.add(count as u64);
+            self.worked.fetch_add(count as u64, Ordering::Relaxed);
             let passed = self.passed.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
             if passed > self.limit {
                 self.exceeded.notify_one();
@@ -106,6 +115,20 @@ impl<R: Read> Read for Copied<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(into)?;
         self.writer.write_all(&into[..count])?;
+        Ok(count)
+    }
+}
+
+/// Counts what is read.
+struct Counted<'a, R> {
+    inner: R,
+    count: &'a AtomicU64,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.count.fetch_add(count as u64, Ordering::Relaxed);
         Ok(count)
     }
 }

@@ -21,6 +21,8 @@ mod intake;
 mod login;
 mod pace;
 mod registry;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use super::Local;
 use super::daemon::Daemon;
 use super::files::Reading;
 use crate::image::{Blob, Digest};
+use crate::output::megabytes;
 use crate::spool::SpoolFile;
 
 #[cfg(feature = "fuzzing")]
@@ -152,14 +155,19 @@ impl Relay {
         name: &str,
         way: Option<&mut (Door, UnboundedReceiver<(Digest, Blob)>)>,
     ) -> Result<Fetched, Reason> {
-        let config = match &self.need.config {
-            Some(digest) => Some(self.config(digest, name).await?),
-            None => None,
+        let config = async {
+            match &self.need.config {
+                Some(digest) => self.config(digest, name).await.map(Some),
+                None => Ok(None),
+            }
         };
-        let layers = match way {
-            Some((door, found)) => self.layers(login, name, door, found).await?,
-            None => HashMap::new(),
+        let layers = async {
+            match way {
+                Some((door, found)) => self.layers(login, name, door, found).await,
+                None => Ok(HashMap::new()),
+            }
         };
+        let (config, layers) = tokio::try_join!(config, layers)?;
         Ok(Fetched { layers, config })
     }
 
@@ -193,9 +201,9 @@ impl Relay {
         let intake = door.intake();
         let watching = async {
             loop {
-                let before = intake.passed();
+                let before = intake.worked();
                 tokio::time::sleep(STALL).await;
-                if intake.passed() == before {
+                if intake.worked() == before {
                     return "the engine sends nothing more";
                 }
             }
@@ -203,7 +211,11 @@ impl Relay {
         let auth = login.for_engine(door.address());
         tokio::select! {
             biased;
-            layers = collecting => Ok(layers),
+            layers = collecting => {
+                let passed = megabytes(intake.passed());
+                tracing::debug!("layers through a relay: {}, of {passed}", layers.len());
+                Ok(layers)
+            }
             reason = self.daemon.push_until_error(name, TAG, &auth) => Err(reason),
             () = intake.exceeded() => Err("it takes longer than was expected".to_owned()),
             reason = watching => Err(reason.to_owned()),
