@@ -74,7 +74,8 @@ async fn an_engine_that_does_not_come_to_a_relay_exports_and_is_told_to_push_not
     let daemon = Daemon::with_faults(vec![image.clone()], faults).await;
     let outcome = Step::new(&daemon, &registry).run().await;
     assert!(outcome.references()[0].ends_with(&digest_of(&image).await), "{outcome:#?}");
-    assert_eq!(outcome.count("no relay, so the image is exported: it did not come to"), 1);
+    let reason = "no relay, so the image is exported: it did not come to";
+    assert_eq!(outcome.count(reason), 1, "{outcome:#?}");
     assert_eq!(daemon.exported().0, 1);
     let calls = daemon.calls();
     assert!(calls.iter().any(|call| call.starts_with("POST /auth")), "{calls:?}");

@@ -25,7 +25,7 @@ pub(super) fn limit(history: &[u64], diff_ids: &[Digest], needed: &[Digest]) -> 
         _ => 0,
     });
     let passing = passing.fold(0_u64, u64::saturating_add);
-    (whole >= SMALLEST && passing.saturating_mul(GAIN) <= whole).then_some(whole / GAIN + OVERHEAD)
+    (whole >= SMALLEST && passing.saturating_mul(GAIN) <= whole).then_some(whole / GAIN + SLACK)
 }
 
 /// The most that each layer may have, the one at the top first.
@@ -46,8 +46,10 @@ fn sizes(history: &[u64], layers: usize) -> Option<Vec<u64>> {
 
 /// As engines do it unless they are told otherwise (`max-concurrent-uploads`).
 const SIDE_BY_SIDE: usize = 5;
-/// What a stream may have more than its files: heads of a tar, and what is on the way.
-const OVERHEAD: u64 = 16 << 20;
+/// What a stream has more than its files: heads of a tar, and what is on the way when another ends.
+const OVERHEAD: u64 = 4 << 20;
+/// An estimate may be wrong by so much.
+const SLACK: u64 = 32 << 20;
 /// An image that is exported in a moment.
 const SMALLEST: u64 = 64 << 20;
 /// A byte that an engine compresses takes about so many times as long as one that it exports.
