@@ -359,34 +359,68 @@ pub(super) fn packages_of(
     let prefix = Key::new().workspace(workspace);
     let mut live = Vec::new();
     rows.prefix(Table::PackageName, &prefix, None, &mut |_, value| {
-        live.push(PackageId(
-            super::rows::Row::decode(value).map(|row: super::rows::NumberRow| row.0)?,
-        ));
+        live.push(package_of(value)?);
         Ok(Walk::Continue)
     })?;
-    let mut deleted = Vec::new();
-    rows.prefix(Table::Deleted, &prefix, None, &mut |rest, _| {
-        let id = KeyReader(rest).number().ok_or(MetadataError::Corrupt("deleted package"))?;
-        deleted.push(PackageId(id));
-        Ok(Walk::Continue)
-    })?;
-    Ok((live, deleted))
+    Ok((live, deleted_packages(rows, workspace)?))
 }
 
 /// What a workspace holds that no tag leads to.
 pub(super) fn held(rows: &impl Rows, workspace: WorkspaceId, most_probes: u64) -> Result<Held> {
     let mut reach = Reach::new(rows, workspace, most_probes);
     let mut held = Freed::default();
-    let (live, deleted) = packages_of(rows, workspace)?;
-    for package in live {
-        let (manifests, blobs) = reach.not_current_roots(package)?;
-        held.add(&reach.count(manifests)?);
-        held.add(&reach.count_blobs(blobs)?);
+    let mut after = None;
+    while !reach.cut {
+        let some = some_packages(rows, workspace, after.as_ref())?;
+        let Some((last, _)) = some.last() else { break };
+        after = Some(last.clone());
+        for (_, package) in some {
+            // A package with nothing to count was looked at as well.
+            if !reach.probe() {
+                break;
+            }
+            let (manifests, blobs) = reach.not_current_roots(package)?;
+            held.add(&reach.count(manifests)?);
+            held.add(&reach.count_blobs(blobs)?);
+        }
     }
-    for package in deleted {
+    for package in deleted_packages(rows, workspace)? {
+        if !reach.probe() {
+            break;
+        }
         held.add(&reach.count_package(package)?);
     }
     Ok(Held { held, at_least: reach.cut })
+}
+
+/// A few packages of a workspace by name, each with the key that the next ones come after.
+fn some_packages(
+    rows: &impl Rows,
+    workspace: WorkspaceId,
+    after: Option<&Key>,
+) -> Result<Vec<(Key, PackageId)>> {
+    let prefix = Key::new().workspace(workspace);
+    let mut some = Vec::new();
+    rows.prefix(Table::PackageName, &prefix, after, &mut |rest, value| {
+        some.push((prefix.clone().raw(rest), package_of(value)?));
+        Ok(if some.len() < AT_A_TIME { Walk::Continue } else { Walk::Stop })
+    })?;
+    Ok(some)
+}
+
+fn package_of(value: &[u8]) -> Result<PackageId> {
+    super::rows::Row::decode(value).map(|row: super::rows::NumberRow| PackageId(row.0))
+}
+
+fn deleted_packages(rows: &impl Rows, workspace: WorkspaceId) -> Result<Vec<PackageId>> {
+    let mut deleted = Vec::new();
+    let prefix = Key::new().workspace(workspace);
+    rows.prefix(Table::Deleted, &prefix, None, &mut |rest, _| {
+        let id = KeyReader(rest).number().ok_or(MetadataError::Corrupt("deleted package"))?;
+        deleted.push(PackageId(id));
+        Ok(Walk::Continue)
+    })?;
+    Ok(deleted)
 }
 
 /// The row of a package, deleted or not.
