@@ -34,7 +34,6 @@ pub mod files;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod hashing;
 mod import;
 mod layout;
 mod listing;
@@ -51,9 +50,9 @@ use crate::clock::Clock;
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use async_trait::async_trait;
 use files::{Files, OpenFile as _, SystemFiles};
-use hashing::Hashing;
 use layout::Layout;
 use listing::Listing;
+use std::cell::Cell;
 use std::io;
 use std::mem;
 use std::path::Path;
@@ -69,6 +68,10 @@ pub const BLOCKING_THREADS: usize = 8;
 /// How many of them may work on changes, each of which may wait for a sync.
 const CHANGING_THREADS: usize = 6;
 
+/// How much less urgent the threads for changes are than the others, in steps of `nice`: about a tenth of
+/// the processor, if others want it, too.
+const LESS_URGENT: i32 = 10;
+
 /// The blob store on a local file system.
 #[derive(Debug)]
 pub struct FsBlobStore<F: Files = SystemFiles>(Arc<Shared<F>>);
@@ -81,7 +84,9 @@ struct Shared<F> {
     checkouts: Checkouts,
     listing: Listing,
     changes: Arc<Semaphore>,
-    hashing: Hashing,
+    /// Who may hash: one processor is left for those who answer requests, and one that hashes is faster
+    /// than most disks and networks.
+    hashing: Arc<Semaphore>,
     buffers: Buffers,
 }
 
@@ -105,8 +110,7 @@ impl<F: Files> FsBlobStore<F> {
             checkouts: Checkouts::default(),
             listing: Listing::default(),
             changes: Arc::new(Semaphore::new(CHANGING_THREADS)),
-            hashing: Hashing::start()
-                .map_err(|error| storage("start the threads that hash", error))?,
+            hashing: Arc::new(Semaphore::new(hashing_threads())),
             buffers: Buffers::default(),
         };
         shared.settle_uploads()?;
@@ -174,6 +178,7 @@ impl<F: Files> Shared<F> {
         // Nobody closes it. The permit goes with the work, which goes on if this future is dropped.
         let permit = Arc::clone(&self.changes).acquire_owned().await;
         blocking(move || {
+            give_way();
             let _permit = permit;
             work()
         })
@@ -405,8 +410,11 @@ async fn write_pieces<F: Files>(
         return Ok(session.with_waiting(arrived));
     }
     while !arrived.is_empty() {
+        // Nobody closes it.
+        let turn = Arc::clone(&shared.hashing).acquire_owned().await;
         // All that has come in one go: changing threads costs as much as hashing a tenth of a piece.
-        session = shared.hashing.run(move || session.write_all(arrived)).await?;
+        session = shared.changing(move || session.write_all(arrived)).await?;
+        drop(turn);
         if session.is_checkpoint_due() {
             session = shared.changing(move || session.checkpoint()).await?;
         }
@@ -426,6 +434,25 @@ async fn next_pieces(pieces: &mut mpsc::Receiver<Buffer>) -> Vec<Buffer> {
     let mut arrived = Vec::with_capacity(gather::WAITING);
     pieces.recv_many(&mut arrived, gather::WAITING).await;
     arrived
+}
+
+/// How many threads may hash at a time.
+fn hashing_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors - 1).clamp(1, CHANGING_THREADS)
+}
+
+/// Lets the threads that answer requests go first, once for each thread that hashes and writes: on a
+/// machine of two processors eight uploads would otherwise keep everybody else waiting.
+fn give_way() {
+    thread_local! {
+        static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
+    }
+    if !GIVES_WAY.replace(true) {
+        // To be refused is to be as urgent as before.
+        let own = rustix::process::getpriority_process(None).unwrap_or(0);
+        let _ = rustix::process::setpriority_process(None, own + LESS_URGENT);
+    }
 }
 
 async fn blocking<T: Send + 'static>(

@@ -59,8 +59,6 @@ pub(super) async fn gather(
                 if writer.send(full).await.is_err() {
                     return End::Complete;
                 }
-                // A body that comes faster than others can be answered lets them go first.
-                tokio::task::yield_now().await;
             }
         }
     };
