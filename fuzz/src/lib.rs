@@ -10,6 +10,7 @@
 
 mod pipe_archive;
 mod pipe_archive_built;
+mod pipe_builder;
 mod pipe_challenge;
 mod pipe_daemon;
 mod pipe_endpoint;
@@ -38,6 +39,7 @@ mod world;
 
 pub use pipe_archive::pipe_archive;
 pub use pipe_archive_built::pipe_archive_built;
+pub use pipe_builder::pipe_builder;
 pub use pipe_challenge::pipe_challenge;
 pub use pipe_daemon::pipe_daemon;
 pub use pipe_endpoint::pipe_endpoint;
@@ -68,6 +70,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("pipe_archive", pipe_archive),
     ("pipe_archive_built", pipe_archive_built),
+    ("pipe_builder", pipe_builder),
     ("pipe_challenge", pipe_challenge),
     ("pipe_daemon", pipe_daemon),
     ("pipe_endpoint", pipe_endpoint),

@@ -38,6 +38,7 @@ use tokio::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::task::TaskTracker;
 
 pub use self::report::{Outcome, PushedBlob, PushedTag, Report};
 
@@ -53,7 +54,7 @@ use self::source::{Selected, Source};
 use self::spool::Spool;
 
 pub use self::image::Digest;
-pub use self::source::probe;
+pub use self::source::{forward, probe};
 
 /// Pushes what `config` asks for and writes the references to `output`.
 ///
@@ -67,13 +68,20 @@ pub fn run(config: &Config, output: &mut Output) -> Result<Report, Error> {
     // Before there is anything to remove: a signal must not find the spool without a listener.
     let stopped = runtime.block_on(async { listen_for_signals() })?;
     let spool = Arc::new(Spool::create(&config.spool_parent)?);
+    let tasks = TaskTracker::new();
     let result = runtime.block_on(async {
         tokio::select! {
             biased;
             name = stopped => Err(Error::Unexpected(Failure::new(format!("stopped by {name}")))),
-            result = push(config, output, &spool) => result,
+            result = push(config, output, &spool, &tasks) => result,
         }
     });
+    // What was only lent by the daemon is given back, however the push ended.
+    tasks.close();
+    let given_back = runtime.block_on(async { tokio::time::timeout(SHUTDOWN, tasks.wait()).await });
+    if given_back.is_err() {
+        tracing::warn!("the Docker daemon may have kept a name that was needed for a moment");
+    }
     // Blocking work notices that nobody reads any more; it must not write into a directory
     // that is being removed.
     runtime.shutdown_timeout(SHUTDOWN);
@@ -104,10 +112,15 @@ pub fn conclude(result: Result<Report, Error>, output: &mut Output) -> ExitCode 
     }
 }
 
-async fn push(config: &Config, output: &Output, spool: &Arc<Spool>) -> Result<Report, Error> {
+async fn push(
+    config: &Config,
+    output: &Output,
+    spool: &Arc<Spool>,
+    tasks: &TaskTracker,
+) -> Result<Report, Error> {
     let started = Instant::now();
     config.notes.iter().for_each(|note| tracing::warn!("{note}"));
-    let source = Source::open(config, spool).await?;
+    let source = Source::open(config, spool, tasks).await?;
     let mut selected = source.select(config, spool).await?;
     // Before the image is read: a login that fails should fail at once.
     let wanted: Vec<_> = selected.iter().filter_map(Selected::wanted).collect();

@@ -5,10 +5,19 @@ use std::process::ExitCode;
 use standpipe_pipe::config::Config;
 use standpipe_pipe::output::{Log, Output};
 use standpipe_pipe::secret::Mask;
-use standpipe_pipe::{conclude, flags};
+use standpipe_pipe::{conclude, flags, forward};
 
 fn main() -> ExitCode {
-    // Fails only if a provider is installed already, and this is the first statement.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == forward::COMMAND) {
+        let target = arguments.next().unwrap_or_default();
+        return match forward::run(&target.to_string_lossy()) {
+            Ok(()) => ExitCode::SUCCESS,
+            // Nobody reads what it would say; who started it sees that it is gone.
+            Err(_) => ExitCode::FAILURE,
+        };
+    }
+    // Fails only if a provider is installed already, and nothing that needs one was called.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let given = match flags::read(std::env::args_os(), &mut std::io::stdin()) {
         Ok(given) => given,

@@ -110,6 +110,12 @@ pub(crate) struct SpoolWriter<'a> {
 }
 
 impl SpoolWriter<'_> {
+    /// Reads what was written; the file goes with the result.
+    pub(crate) fn into_reader(mut self) -> io::Result<impl io::Read + use<>> {
+        self.file.rewind()?;
+        Ok(self.file)
+    }
+
     /// Names the file by its digest.
     pub(crate) fn finish(self) -> io::Result<SpoolFile> {
         let (digest, size) = self.hashing.finish();

@@ -33,6 +33,7 @@ mod protocol;
 mod proxy;
 mod pushing;
 mod quickstart;
+mod relayed;
 mod roles;
 mod secrets;
 mod soak;

@@ -11,9 +11,10 @@ use standpipe_tests::pipeline::{StepRun, yaml};
 use standpipe_tests::process::Finished;
 use standpipe_tests::rest::Credential;
 use standpipe_tests::server::{ADMIN, ADMIN_PASSWORD};
-use standpipe_tests::step::{ANOTHER, BITBUCKET, SELF_HOSTED};
+use standpipe_tests::step::{ANOTHER, BITBUCKET, RELAYED, SELF_HOSTED};
 
 use crate::containers::{Images, Registry, removal};
+use crate::relayed::write_context;
 
 /// Each pipeline of the example: where it pushes to, and under which tags.
 const PIPELINES: [(&str, &str, &[&str]); 6] = [
@@ -97,6 +98,42 @@ async fn the_pipe_finds_the_docker_service_whatever_the_platform_tells_it() {
     let unknown = unknown.ended_with(5);
     let words = "registry nobody.example.com cannot be reached";
     assert!(unknown.output().contains(words), "{unknown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pipe_gets_the_top_layer_of_a_large_image_without_an_export() {
+    let Some(images) = Images::built().await else { return };
+    let own = Registry::start(images, RELAYED).await;
+    own.workspace("acme").await;
+    let credential = own.package("acme", "large-api").await;
+    let credentials = [credential.clone(), credential];
+    let script = [
+        json!("docker build --tag large-api ."),
+        json!({
+            "pipe": format!("docker://{}", images.pipe),
+            "variables": {
+                "IMAGE_NAME": "large-api", "REGISTRY": own.host, "DEBUG": "true",
+                "USERNAME": "$STANDPIPE_USERNAME", "PASSWORD": "$STANDPIPE_TOKEN",
+            },
+        }),
+    ];
+    let docker = images.step.docker();
+    let _nothing_is_removed = removal().read().await;
+    let pushed = async |seed: u64| {
+        let run = step(seed, &credentials);
+        write_context(&run.clone_directory(), seed, "a");
+        run.run(&docker, &script).await.succeeded()
+    };
+    let first = pushed(201).await;
+    assert!(first.output().contains("pushed with 1 tag"), "{first}");
+    let second = pushed(202).await;
+    assert!(second.output().contains("layers through a relay: 1, of"), "{second}");
+    assert!(second.output().contains("there already, 2 sent"), "{second}");
+    let label = "--filter=label=io.standpipe.pipe=relay";
+    let left = docker.run(&["ps", "--all", "--quiet", label]).await;
+    assert_eq!(left.stdout, "", "{second}");
+    let names = docker.run(&["images", "--all", "--format={{.Repository}}"]).await;
+    assert!(!names.stdout.contains("standpipe-relay"), "{names}");
 }
 
 /// A clone with something to build, and the secured variables of its repository.

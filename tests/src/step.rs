@@ -50,7 +50,13 @@ impl Step {
     /// The docker client of the step's own script, with a configuration of its own.
     #[must_use]
     pub fn docker(&self) -> Client {
-        Client::docker_at(&format!("unix://{}", self.folder.join("docker.sock").display()))
+        Client::docker_at(&self.host())
+    }
+
+    /// What `DOCKER_HOST` is for the step's own script.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.folder.join("docker.sock").display())
     }
 
     async fn start() -> Self {
@@ -165,7 +171,9 @@ pub const SELF_HOSTED: Named = Named { host: "registry.example.com", address: "1
 pub const BITBUCKET: Named = Named { host: "crg.apkg.io", address: "192.0.2.11" };
 /// One more, so that tests can run side by side.
 pub const ANOTHER: Named = Named { host: "another.example.com", address: "192.0.2.12" };
-const REGISTRIES: [Named; 3] = [SELF_HOSTED, BITBUCKET, ANOTHER];
+/// And one for pushes of large images.
+pub const RELAYED: Named = Named { host: "relayed.example.com", address: "192.0.2.13" };
+const REGISTRIES: [Named; 4] = [SELF_HOSTED, BITBUCKET, ANOTHER, RELAYED];
 
 /// Where the daemon answers its containers: the value of `BITBUCKET_DOCKER_HOST_INTERNAL`.
 pub const GATEWAY: &str = "198.51.100.1";

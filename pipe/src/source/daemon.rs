@@ -12,7 +12,9 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use super::files::{Files, Reading};
 use super::{Endpoint, Fault, Local, stream};
@@ -21,12 +23,14 @@ use crate::error::{Error, Failure};
 use crate::progress::Progress;
 
 /// A daemon that answered.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Daemon {
     http: reqwest::Client,
     base: Url,
     endpoint: Endpoint,
     timeout: Duration,
+    /// What has to end before the program does.
+    tasks: TaskTracker,
 }
 
 /// What `images/{name}/json` says.
@@ -61,11 +65,15 @@ pub(super) struct RootFileSystem {
 
 impl Daemon {
     /// Takes the first candidate that can be reached.
-    pub(super) async fn connect(hosts: &DockerHosts, timeout: Duration) -> Result<Self, Error> {
+    pub(super) async fn connect(
+        hosts: &DockerHosts,
+        timeout: Duration,
+        tasks: &TaskTracker,
+    ) -> Result<Self, Error> {
         let routes = std::fs::read_to_string(ROUTES).ok();
         let mut tried = Vec::new();
         for endpoint in Endpoint::candidates(hosts, routes.as_deref()) {
-            match Self::ping(&endpoint, timeout).await {
+            match Self::ping(&endpoint, timeout, tasks).await {
                 Ok(daemon) => {
                     if !tried.is_empty() {
                         tracing::warn!(
@@ -85,7 +93,11 @@ impl Daemon {
         )))
     }
 
-    async fn ping(endpoint: &Endpoint, timeout: Duration) -> Result<Self, String> {
+    async fn ping(
+        endpoint: &Endpoint,
+        timeout: Duration,
+        tasks: &TaskTracker,
+    ) -> Result<Self, String> {
         // The daemon of the step is local: no proxy, no certificates, no redirects.
         let builder = reqwest::Client::builder()
             .no_proxy()
@@ -98,7 +110,8 @@ impl Daemon {
         };
         let http = builder.build().map_err(|error| describe(&error))?;
         let base = Url::parse(&base).map_err(|error| error.to_string())?;
-        let daemon = Self { http, base, endpoint: endpoint.clone(), timeout };
+        let (endpoint, tasks) = (endpoint.clone(), tasks.clone());
+        let daemon = Self { http, base, endpoint, timeout, tasks };
         let request = daemon.http.get(daemon.url(&["_ping"])).timeout(PING).send();
         let response = request.await.map_err(|error| describe(&error))?;
         match response.status() {
@@ -164,7 +177,7 @@ impl Daemon {
         let (pieces, received) = mpsc::channel(PIECES);
         let reader = tokio::task::spawn_blocking({
             let reading = reading.clone();
-            move || read(Pieces { received, current: Bytes::new() }, &reading)
+            move || read(Pieces::new(received), &reading)
         });
         let sent = self.pump(response, &pieces, &reading.progress).await;
         drop(pieces);
@@ -210,9 +223,19 @@ impl Daemon {
         Err(error)
     }
 
-    async fn get(&self, url: Url) -> Result<Response, Error> {
+    pub(super) async fn get(&self, url: Url) -> Result<Response, Error> {
         let request = self.http.get(url).timeout(self.timeout).send();
         request.await.map_err(|error| self.lost(&error))
+    }
+
+    /// Whether the daemon is on this machine, as far as its address tells.
+    pub(super) fn is_near(&self) -> bool {
+        self.endpoint.is_near()
+    }
+
+    /// Runs work that goes on when nobody waits for it; the program ends soon after it.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.tasks.spawn(work));
     }
 
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
@@ -238,7 +261,7 @@ impl Daemon {
         Err(self.odd(&format!("answers {status}: {reason}")))
     }
 
-    async fn json<T: for<'de> Deserialize<'de>>(&self, response: Response) -> Result<T, Error> {
+    pub(super) async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
         let response = self.checked(response).await?;
         let body = response.bytes().await.map_err(|error| self.lost(&error))?;
         serde_json::from_slice(&body).map_err(|error| self.odd(&format!("answers oddly: {error}")))
@@ -266,6 +289,12 @@ impl Daemon {
 pub(super) struct Pieces {
     received: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
+}
+
+impl Pieces {
+    pub(super) fn new(received: mpsc::Receiver<io::Result<Bytes>>) -> Self {
+        Self { received, current: Bytes::new() }
+    }
 }
 
 impl Read for Pieces {

@@ -3,7 +3,7 @@
 //! Invariant: the order of the candidates is a function of the variables and the routing table.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use crate::config::DockerHosts;
@@ -69,6 +69,20 @@ impl Endpoint {
             }
         }
         candidates
+    }
+}
+
+impl Endpoint {
+    /// Whether it is on this machine, or passed on as a socket is.
+    pub(super) fn is_near(&self) -> bool {
+        match self {
+            Self::Unix(_) => true,
+            Self::Tcp { host, .. } if host == "localhost" => true,
+            Self::Tcp { host, .. } => {
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
+        }
     }
 }
 
@@ -145,6 +159,16 @@ mod tests {
                 "unix:///var/run/docker.sock"
             ]
         );
+    }
+
+    #[test]
+    fn what_is_on_loopback_is_near() {
+        for near in ["tcp://127.0.0.1", "tcp://localhost:1", "tcp://[::1]:9", "unix:///d.sock"] {
+            assert!(Endpoint::parse(near).unwrap().is_near(), "{near}");
+        }
+        for far in ["tcp://host.docker.internal", "tcp://172.17.0.1:2375", "tcp://[fe80::1]"] {
+            assert!(!Endpoint::parse(far).unwrap().is_near(), "{far}");
+        }
     }
 
     #[test]

@@ -47,15 +47,22 @@ impl Daemon {
         let name = format!("{}/{}", config.registry, config.repository());
         let full = format!("{name}:{tag}");
         let was_there = self.inspect(&full).await?.is_some_and(|known| known.id == id);
-        let mut url = self.url(&["images", id, "tag"]);
-        url.query_pairs_mut().append_pair("repo", &name).append_pair("tag", tag.as_str());
-        let tagging = self.request(Method::POST, url).header(CONTENT_LENGTH, 0);
-        self.checked(tagging.send().await.map_err(|error| self.lost(&error))?).await?;
+        self.tag(id, &name, tag.as_str()).await?;
         let pushed = self.push_name(config, &name, tag).await;
         if !was_there {
             self.forget(&full).await;
         }
         pushed
+    }
+
+    /// Gives the image with this ID one more name.
+    pub(super) async fn tag(&self, id: &str, name: &str, tag: &str) -> Result<(), Error> {
+        let mut url = self.url(&["images", id, "tag"]);
+        url.query_pairs_mut().append_pair("repo", name).append_pair("tag", tag);
+        let tagging = self.request(Method::POST, url).header(CONTENT_LENGTH, 0);
+        let tagging = tagging.timeout(self.timeout()).send().await;
+        self.checked(tagging.map_err(|error| self.lost(&error))?).await?;
+        Ok(())
     }
 
     async fn push_name(&self, config: &Config, name: &str, tag: &Tag) -> Result<String, Error> {
@@ -102,11 +109,11 @@ impl Daemon {
     }
 
     /// Takes back a name that only the push needed.
-    async fn forget(&self, full: &str) {
+    pub(super) async fn forget(&self, full: &str) {
         let path: Vec<&str> = ["images"].into_iter().chain(full.split('/')).collect();
         let mut url = self.url(&path);
         url.query_pairs_mut().append_pair("noprune", "true");
-        let response = self.request(Method::DELETE, url).send().await;
+        let response = self.request(Method::DELETE, url).timeout(self.timeout()).send().await;
         if !response.is_ok_and(|response| {
             response.status().is_success() || response.status() == StatusCode::NOT_FOUND
         }) {

@@ -42,6 +42,11 @@ pub struct FoundBlob {
     pub bytes: Vec<u8>,
 }
 
+/// The configuration in an answer of an engine's builder.
+pub fn configuration(answer: &[u8]) -> Option<Vec<u8>> {
+    super::relay::configuration(&answer.to_vec().into()).map(|found| found.to_vec())
+}
+
 /// Reads what `docker save` writes. `diff_ids` are the layers that the daemon named beforehand; the
 /// spool lies in `parent` and is gone afterwards.
 pub fn docker_archive(

@@ -27,6 +27,7 @@ mod near;
 mod pack;
 mod part;
 pub mod probe;
+mod relay;
 mod resolve;
 mod stream;
 mod v1;
@@ -36,8 +37,10 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub(crate) use self::endpoint::Endpoint;
+pub use self::relay::forward;
 
 use self::archive::Archive;
 use self::daemon::{Daemon, Inspected};
@@ -147,11 +150,17 @@ enum Fault {
 }
 
 impl Source {
-    /// Finds the daemon, or opens the archive. One that is compressed is unpacked into the spool.
-    pub(crate) async fn open(config: &Config, spool: &Arc<Spool>) -> Result<Self, Error> {
+    /// Finds the daemon, or opens the archive. One that is compressed is unpacked into the spool. What
+    /// goes on in `tasks` has to end before the program does.
+    pub(crate) async fn open(
+        config: &Config,
+        spool: &Arc<Spool>,
+        tasks: &TaskTracker,
+    ) -> Result<Self, Error> {
         match &config.source {
             ImageSource::Daemon => {
-                let daemon = Daemon::connect(&config.docker, config.transfer.timeout).await?;
+                let daemon =
+                    Daemon::connect(&config.docker, config.transfer.timeout, tasks).await?;
                 Ok(Self(Kind::Daemon(daemon)))
             }
             ImageSource::Path { kind, text } => {

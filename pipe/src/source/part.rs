@@ -1,14 +1,12 @@
-//! The part of an image that the registry does not have, out of the export of an engine with the
-//! classic store.
+//! The part of an image that the registry does not have, out of an engine with the classic store.
 //!
-//! Of an image whose layers and configuration are all known nothing is exported. Of any other the
-//! export is read until what is missing has come by, and what is known is passed over.
+//! Of an image whose layers and configuration are all known nothing is read. Little of a large one comes
+//! through a relay (`relay`). Of any other, and if that does not work, an export is read until what is missing has come by, and what is known is passed over.
 //! Invariant: an image comes out only if its configuration is the one that the daemon named and has
 //! the layers that the daemon named, each hashed here or known; what does not fit is no image here,
 //! and then everything is read instead.
 //! Must not know: how the registry came to have anything.
 
-use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -18,13 +16,13 @@ use super::documents::Configuration;
 use super::files::{BLOBS, LARGEST_DOCUMENT, Reading, invalid};
 use super::members::{Kind, Members};
 use super::pack::{self, Compression};
+use super::relay::{self, Fetched as Part, Need};
 use super::v1::Folders;
 use super::{Fault, Local};
 use crate::config::Platform;
 use crate::error::Error;
 use crate::image::{Blob, Digest, IMAGE_CONFIG, Image, Manifest};
 use crate::known::Known;
-use crate::spool::SpoolFile;
 
 /// The image, or none if the export was not what was expected.
 pub(super) async fn image(
@@ -42,6 +40,11 @@ pub(super) async fn image(
         .map_err(|failure| Fault::from(failure).about(&about))?;
     let need = Need::new(&diff_ids, id, &reading.known);
     let mut part = Part::default();
+    if !part.has_all(&need)
+        && let Some(fetched) = relay::fetch(daemon, local, &diff_ids, &need, reading).await
+    {
+        part = fetched;
+    }
     if !part.has_all(&need) {
         let read = {
             let (need, diff_ids) = (need.clone(), diff_ids.clone());
@@ -54,20 +57,6 @@ pub(super) async fn image(
     }
     let built = build(local, &diff_ids, &part, &reading.known);
     built.map_err(|error| Fault::from(error).about(&about))
-}
-
-/// What has to be read.
-#[derive(Debug, Clone)]
-struct Need {
-    layers: Vec<Digest>,
-    config: Option<Digest>,
-}
-
-/// What was read.
-#[derive(Debug, Default)]
-struct Part {
-    layers: HashMap<Digest, Blob>,
-    config: Option<SpoolFile>,
 }
 
 impl Need {

@@ -36,6 +36,10 @@ pub(crate) struct Faults {
     pub(crate) hang: bool,
     /// The size that the daemon claims the image has.
     pub(crate) claimed_size: Option<u64>,
+    /// The size that each layer but the one at the top has in the history of an image.
+    pub(crate) history: Option<u64>,
+    /// The builder never answers.
+    pub(crate) builder_hangs: bool,
     /// Why the daemon cannot push.
     pub(crate) refuse_push: Option<&'static str>,
 }
@@ -129,6 +133,9 @@ fn change(store: &Store, request: &Request) -> Response {
 async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     if request.method() != Method::GET {
+        if path == "/grpc" && store.faults.builder_hangs {
+            std::future::pending::<()>().await;
+        }
         return change(&store, &request);
     }
     if path == "/_ping" {
@@ -166,6 +173,13 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
             inspected["Descriptor"] = json!({"digest": image.id()});
         }
         return inspected.to_string().into_response();
+    }
+    if let (Some(image), Some(size)) =
+        (rest.strip_suffix("/history").and_then(find), store.faults.history)
+    {
+        let below = image.layers.iter().skip(1).map(|_| json!({"Size": size}));
+        let steps: Vec<_> = std::iter::once(json!({"Size": 1000})).chain(below).collect();
+        return json!(steps).to_string().into_response();
     }
     match rest.strip_suffix("/get").and_then(find) {
         Some(image) => export(image.export(), store.faults, &store.exported),

@@ -23,6 +23,7 @@ mod push;
 mod random;
 mod readme;
 mod registry;
+mod relayed;
 mod resume;
 mod security;
 mod situations;
