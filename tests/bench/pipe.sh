@@ -13,11 +13,14 @@ One image of more than 1 GB in six layers, of files of this machine, is pushed b
   unchanged  once more, by a daemon that has forgotten what it pushed (as in every pipeline step)
   changed    with another last layer of 5 MB, by such a daemon
   warm       the last two by a daemon that remembers
-  delayed    all of it with 20 ms of delay on the line to the registry
-Prints seconds (medians), bytes on the line and the pipe's peak memory.
+  delayed    all of it with 20 ms of delay on the line to the registry, by the kernel (tc, netem) or,
+             where it has none, by a program that passes on what it gets 10 ms later
+Prints seconds (medians), bytes on loopback (what the engine gives to the pipe over TCP is among them)
+and the pipe's peak memory.
 
 STANDPIPE_BENCH_ROUNDS (1) repeats, STANDPIPE_BENCH_ONLY (of cold, warm, delayed) chooses,
-STANDPIPE_BENCH_MB (1200) is the size; STANDPIPE_SERVER_BIN and STANDPIPE_PIPE_BIN name other programs.
+STANDPIPE_BENCH_MB (1200) is the size; STANDPIPE_SERVER_BIN,
+STANDPIPE_PIPE_BIN and STANDPIPE_DELAY_BIN name other programs.
 Needs root, for a daemon and a network namespace of its own: dockerd, skopeo, iproute2. Takes about ten
 minutes and 8 GB of disk, which it gives back.
 TEXT
@@ -44,17 +47,22 @@ target=${CARGO_TARGET_DIR:-target}
 if [ -z "${STANDPIPE_SERVER_BIN:-}" ] || [ -z "${STANDPIPE_PIPE_BIN:-}" ]; then
     cargo build --locked --release -p standpipe-server -p standpipe-pipe
 fi
+if [ -z "${STANDPIPE_DELAY_BIN:-}" ]; then
+    cargo build --locked -p standpipe-tests --bin standpipe-delay
+fi
 server=${STANDPIPE_SERVER_BIN:-$target/release/standpipe-server}
 pipe=${STANDPIPE_PIPE_BIN:-$target/release/standpipe-pipe}
-server=$(realpath "$server") pipe=$(realpath "$pipe")
+delay=${STANDPIPE_DELAY_BIN:-$target/debug/standpipe-delay}
+server=$(realpath "$server") pipe=$(realpath "$pipe") delay=$(realpath "$delay")
 
 # Everything happens in a network namespace of this script, so that the delay is on no other line, and
 # in a mount namespace, so that skopeo's memory of other blobs is not found.
 if [ -z "${STANDPIPE_BENCH_INSIDE:-}" ]; then
-    export STANDPIPE_BENCH_INSIDE=1 STANDPIPE_SERVER_BIN=$server STANDPIPE_PIPE_BIN=$pipe
+    export STANDPIPE_BENCH_INSIDE=1 STANDPIPE_SERVER_BIN=$server STANDPIPE_PIPE_BIN=$pipe STANDPIPE_DELAY_BIN=$delay
     exec unshare --net --mount --fork --kill-child "$PWD/tests/bench/pipe.sh"
 fi
 ip link set lo up
+delayed_by=''
 rounds=${STANDPIPE_BENCH_ROUNDS:-1}
 only=${STANDPIPE_BENCH_ONLY:-cold,warm,delayed}
 size=${STANDPIPE_BENCH_MB:-1200}
@@ -66,11 +74,11 @@ unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY
 registry=127.0.0.1:5000
 results=$folder/results
 
-daemon_pid='' server_pid=''
+daemon_pid='' server_pid='' delay_pid='' hops=1
 end() {
     local status=$?
     tc qdisc del dev lo root 2>/dev/null || true
-    for pid in $daemon_pid $server_pid; do
+    for pid in $daemon_pid $server_pid $delay_pid; do
         kill "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
@@ -129,7 +137,24 @@ start_server() {
         >"$folder/token"
     token=$(sed -n 's/.*"token":"\([^"]*\)".*/\1/p' "$folder/token")
     user=$(sed -n 's/.*"username":"\([^"]*\)".*/\1/p' "$folder/token")
+    login
+}
+
+login() {
     docker login --username "$user" --password-stdin $registry <<<"$token" >/dev/null 2>&1
+}
+
+# Puts the program between all clients and the registry. It is another registry to them then; and what
+# passes through it is on loopback twice.
+delay_line() {
+    "$delay" 127.0.0.1:5001 "$registry" 10 &
+    delay_pid=$!
+    registry=127.0.0.1:5001 hops=2
+    for _ in $(seq 100); do
+        curl --silent --fail "http://$registry/readyz" >/dev/null && break
+        sleep 0.1
+    done
+    login
 }
 
 # Five layers of the files of this machine and one of 5 MB; what is missing is noise.
@@ -164,7 +189,7 @@ build() {
 }
 
 now() { date +%s.%N; }
-line_bytes() { awk '$1 == "lo:" { print $2 }' /proc/net/dev; }
+line_bytes() { awk -v hops=$hops '$1 == "lo:" { print $2 / hops }' /proc/net/dev; }
 
 # push TOOL IMAGE PACKAGE WHAT: notes seconds and bytes on the line.
 push() {
@@ -273,10 +298,13 @@ case ,$only, in *,warm,*) warm ;; esac
 case ,$only, in
     *,delayed,*)
         if tc qdisc add dev lo root netem delay 10ms limit 100000 2>/dev/null; then
-            cold delayed
+            delayed_by='the kernel (netem)'
         else
-            echo 'this kernel delays nothing (no sch_netem): left out' >&2
+            delay_line
+            delayed_by='a program (standpipe-delay): the kernel has no netem'
         fi
+        cold delayed
         ;;
 esac
 table
+[ -z "$delayed_by" ] || echo "Delayed by $delayed_by, 10 ms in each direction"

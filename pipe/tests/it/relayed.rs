@@ -2,9 +2,10 @@
 //!
 //! What a real engine does is in `tests/e2e/relayed.rs`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::time::Instant;
 
 use crate::daemon::{Daemon, Faults};
 use crate::harness::Step;

@@ -8,7 +8,7 @@
 //! when this program does.
 //! Must not know: what comes in.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -218,12 +218,8 @@ async fn own_container(daemon: &Daemon) -> Result<Own, String> {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let inspected: Inspected = daemon.container(&name).await?;
     let networks = inspected.network_settings.networks.values();
-    let address = networks.filter_map(|network| network.address.parse::<IpAddr>().ok());
-    let address = address.filter_map(|address| match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    });
-    let address = address.last().ok_or("this container has no address")?;
+    let mut addresses = networks.filter_map(|network| network.address.parse().ok());
+    let address = addresses.next().ok_or("this container has no address")?;
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let program = program.to_str().ok_or("this program has an odd name")?.to_owned();
     let network = inspected.host_config.network_mode;
