@@ -31,7 +31,8 @@ pub(super) async fn config(daemon: &Daemon, name: &str) -> Result<Bytes, String>
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(upgraded)).await;
     let (sender, connection) = handshake.map_err(|error| error.to_string())?;
     // Nobody else has a build of this name, as nobody has an image of it.
-    let solve = call(sender.clone(), SOLVE, name, field(1, name.as_bytes()));
+    let begun = [field(1, name.as_bytes()), INTERNAL.to_vec()].concat();
+    let solve = call(sender.clone(), SOLVE, name, begun);
     let asked = [field(1, name.as_bytes()), field(3, LOCAL)].concat();
     let resolve = call(sender, RESOLVE, name, asked);
     let answer = tokio::select! {
@@ -139,6 +140,8 @@ const SOLVE: &str = "moby.buildkit.v1.Control/Solve";
 const RESOLVE: &str = "moby.buildkit.v1.frontend.LLBBridge/ResolveImageConfig";
 /// What the engine has itself is preferred to what a registry has.
 const LOCAL: &[u8] = b"local";
+/// Field 11 of `SolveRequest` is true: new builders keep a history, in which this has no place.
+const INTERNAL: &[u8] = &[11 << 3, 1];
 const STATUS: &str = "grpc-status";
 /// The number of the field.
 const CONFIG: u64 = 2;
