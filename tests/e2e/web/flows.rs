@@ -3,7 +3,7 @@
 use super::shelf::{ISSUER, PASSWORD, Pusher, Shelf, rest};
 use super::{PHONE, WIDE};
 use fantoccini::Locator;
-use standpipe_tests::browser::{Browser, Look};
+use standpipe_tests::browser::{self, Browser, Look};
 use standpipe_tests::raw::{Raw, answered};
 
 async fn browser(scripts: bool, width: u32) -> Option<Browser> {
@@ -11,6 +11,16 @@ async fn browser(scripts: bool, width: u32) -> Option<Browser> {
     browser.look(Look { width, dark: false }).await;
     browser.scripts(scripts).await;
     Some(browser)
+}
+
+/// A picture of a page that is seen once, on the way, and what axe says of it.
+async fn seen(browser: &Browser, scripts: bool, name: &str) {
+    browser.picture(name).await;
+    let Some(axe) = browser::axe() else { return };
+    // The driver's own scripts need them, too.
+    browser.scripts(true).await;
+    assert_eq!(browser.barriers(&axe).await, Vec::<String>::new(), "{name}");
+    browser.scripts(scripts).await;
 }
 
 #[tokio::test]
@@ -40,8 +50,10 @@ async fn deletes_and_undoes(scripts: bool, width: u32) {
     browser.shows("Delete 2 tags?").await;
     browser.shows("because latest points to it").await;
     browser.shows("come back").await;
+    seen(&browser, scripts, &format!("tags-before-deletion-{width}")).await;
     browser.click("main button.bad").await;
     browser.shows("1.2, 1.1 are deleted").await;
+    seen(&browser, scripts, &format!("tags-deleted-{width}")).await;
     let will = Raw::basic(&url, "will", PASSWORD);
     assert_eq!(will.manifest("acme/shop-api", "1.1").await.status, 404);
     browser.click(".notice.good button").await;
@@ -139,7 +151,7 @@ async fn a_token_is_shown_once_works_and_ends() {
     browser.fill("#field-name", "laptop").await;
     browser.click("main button.main").await;
     browser.shows("Copy it now").await;
-    browser.picture("token-shown-once").await;
+    seen(&browser, false, "token-shown-once").await;
     let page = browser.text().await.expect("a page");
     assert!(page.contains("docker login --username rita --password-stdin 127.0.0.1:"), "{page}");
     let token = page.split_whitespace().find(|word| word.starts_with("sp_")).expect("a token");
@@ -186,6 +198,7 @@ async fn an_administrator_makes_a_place_people_and_rights_without_leaving_the_pa
     browser.fill("#field-username", "nobody-like-that").await;
     browser.click("main button.main").await;
     browser.shows("there is no user nobody-like-that").await;
+    seen(&browser, true, "permission-refused").await;
     browser.fill("#field-username", "otto").await;
     browser.click("main button.main").await;
     browser.shows("otto").await;
@@ -195,6 +208,7 @@ async fn an_administrator_makes_a_place_people_and_rights_without_leaving_the_pa
     browser.fill("#field-name", "ci").await;
     browser.click("main button.main").await;
     browser.shows("PASSWORD: $REGISTRY_TOKEN").await;
+    seen(&browser, true, "pipeline-token-shown-once").await;
     browser.go(&format!("{url}/w/globex/settings")).await;
     browser.fill("#field-keep", "12").await;
     browser.click("main button.main").await;
@@ -247,7 +261,7 @@ async fn invites(scripts: bool, width: u32) {
     browser.fill("#field-password", "short").await;
     browser.click("main button.main").await;
     browser.shows("A password has 8 to 1024 bytes").await;
-    browser.picture(&format!("invitation-refused-{width}")).await;
+    seen(&browser, scripts, &format!("invitation-refused-{width}")).await;
     browser.fill("#field-password", PASSWORD).await;
     browser.click("main button.main").await;
     browser.shows("You have no part in any workspace yet").await;
@@ -259,7 +273,7 @@ async fn invites(scripts: bool, width: u32) {
     browser.click("details.sure summary").await;
     browser.click("details.sure[open] button").await;
     browser.shows("Copy it now").await;
-    browser.picture(&format!("link-shown-once-{width}")).await;
+    seen(&browser, scripts, &format!("link-shown-once-{width}")).await;
     let link = link_of(&browser).await;
     browser.go(&format!("{url}/instance/people/olga")).await;
     browser.shows("waits for them. It ends").await;
@@ -295,7 +309,7 @@ async fn a_robot_gets_a_role_and_a_token_and_is_switched_off_without_scripts() {
     browser.click("#field-scopes-api").await;
     browser.click("form[action$='/tokens'] button.main").await;
     browser.shows("docker login --username mirror").await;
-    browser.picture("robot-token-shown-once").await;
+    seen(&browser, false, "robot-token-shown-once").await;
     let page = browser.text().await.expect("a page");
     assert!(page.contains("It may do: pull, push, delete."), "{page}");
     let token = page.split_whitespace().find(|word| word.starts_with("sp_")).expect("a token");
@@ -321,7 +335,7 @@ async fn a_binding_is_refused_beside_its_field_and_then_made_without_scripts() {
     browser.fill("#field-tag_rules", "no/tag @ main").await;
     browser.click("main button.main").await;
     browser.shows("a tag pattern is made of").await;
-    browser.picture("oidc-refused").await;
+    seen(&browser, false, "oidc-refused").await;
     browser.fill("#field-tag_rules", "v* @ main, environment=live").await;
     browser.click("main button.main").await;
     browser.shows("another").await;
@@ -340,6 +354,6 @@ async fn a_workspace_is_reclaimed_after_it_was_said_what_goes() {
     browser.shows("are held without a tag").await;
     browser.click("main form.inline button.bad").await;
     browser.shows("Reclaimed").await;
-    browser.picture("reclaimed-workspace").await;
+    seen(&browser, true, "reclaimed-workspace").await;
     browser.close().await;
 }
