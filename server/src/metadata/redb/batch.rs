@@ -11,7 +11,6 @@ use crate::metadata::{MetadataError, Result};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 use std::cell::OnceCell;
 use std::ops::Bound;
-use std::sync::LazyLock;
 
 type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -113,37 +112,16 @@ tables! {
 /// Bytes of a row's checksum, at the end of its value.
 const CHECKSUM: usize = 4;
 
-/// Rows up to this length, which are nearly all, are put together before they are summed: the checksum of
-/// one long text takes less time than those of three short ones.
-const SHORT: usize = 384;
-
-/// Where the checksums of a table's rows begin: behind its name.
-static BEGINNINGS: LazyLock<Vec<u32>> = LazyLock::new(|| {
-    let beginning = |name: &&str| crc32fast::hash(&[name.as_bytes(), &[0]].concat());
-    NAMES.iter().map(beginning).collect()
-});
-
 /// The checksum of a row. redb verifies its own only when it repairs a file, so without this a flipped
 /// bit would be answered as if it were true. The table and key are part of it: a row in another's place
 /// is damage too.
 fn checksum(table: Table, key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
-    let mut crc = crc32fast::Hasher::new_with_initial(BEGINNINGS[table as usize]);
-    let length = u64::try_from(key.len()).unwrap_or(u64::MAX).to_le_bytes();
-    let (mut room, mut used) = ([0; SHORT], 0);
-    for part in [&length[..], key, value] {
-        match room.get_mut(used..used + part.len()) {
-            Some(place) => {
-                place.copy_from_slice(part);
-                used += part.len();
-            }
-            None => {
-                crc.update(&room[..used]);
-                crc.update(part);
-                used = 0;
-            }
-        }
-    }
-    crc.update(&room[..used]);
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(table.name().as_bytes());
+    crc.update(&[0]);
+    crc.update(&u64::try_from(key.len()).unwrap_or(u64::MAX).to_le_bytes());
+    crc.update(key);
+    crc.update(value);
     crc.finalize().to_le_bytes()
 }
 
@@ -480,26 +458,4 @@ fn walk(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_checksum_is_that_of_the_parts_one_after_the_other_however_long_they_are() {
-        for (key, value) in [(0, 0), (1, 0), (16, 90), (300, 76), (300, 77), (8, 9000), (9000, 8)] {
-            let (key, value) = (vec![b'k'; key], vec![b'v'; value]);
-            let length = (key.len() as u64).to_le_bytes();
-            let whole = [&b"tag\0"[..], &length, &key, &value].concat();
-            let expected = crc32fast::hash(&whole).to_le_bytes();
-            assert_eq!(
-                checksum(Table::Tag, &key, &value),
-                expected,
-                "{} {}",
-                key.len(),
-                value.len()
-            );
-        }
-    }
 }
