@@ -70,9 +70,7 @@ impl Endpoint {
         }
         candidates
     }
-}
 
-impl Endpoint {
     /// Whether it is on this machine, or passed on as a socket is.
     pub(super) fn is_near(&self) -> bool {
         match self {

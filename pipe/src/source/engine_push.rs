@@ -66,16 +66,25 @@ impl Daemon {
     }
 
     async fn push_name(&self, config: &Config, name: &str, tag: &Tag) -> Result<String, Error> {
+        let response = self.begin_push(name, tag.as_str(), &login(config)).await?;
+        self.follow(response, config, tag).await
+    }
+
+    /// Begins a push of a local name; what becomes of it is said in lines of the body.
+    pub(super) async fn begin_push(
+        &self,
+        name: &str,
+        tag: &str,
+        login: &str,
+    ) -> Result<Response, Error> {
         let path: Vec<&str> =
             ["images"].into_iter().chain(name.split('/')).chain(["push"]).collect();
         let mut url = self.url(&path);
-        url.query_pairs_mut().append_pair("tag", tag.as_str());
+        url.query_pairs_mut().append_pair("tag", tag);
         // An explicit length: the authorization plugin of Pipelines looks at bodies.
         let request = self.request(Method::POST, url).header(CONTENT_LENGTH, 0);
-        let request = request.header("X-Registry-Auth", login(config));
-        let response = request.send().await.map_err(|error| self.lost(&error))?;
-        let response = self.checked(response).await?;
-        self.follow(response, config, tag).await
+        let request = request.header("X-Registry-Auth", login);
+        self.checked(request.send().await.map_err(|error| self.lost(&error))?).await
     }
 
     /// Reads the daemon's lines to the end: success is the digest, since the status is always 200.

@@ -1,7 +1,8 @@
 //! The part of an image that the registry does not have, out of an engine with the classic store.
 //!
 //! Of an image whose layers and configuration are all known nothing is read. Little of a large one comes
-//! through a relay (`relay`). Of any other, and if that does not work, an export is read until what is missing has come by, and what is known is passed over.
+//! through a relay (`relay`). Of any other, and if that does not work, an export is read until what is
+//! missing has come by, and what is known is passed over.
 //! Invariant: an image comes out only if its configuration is the one that the daemon named and has
 //! the layers that the daemon named, each hashed here or known; what does not fit is no image here,
 //! and then everything is read instead.

@@ -42,14 +42,9 @@ impl Daemon {
         struct Line {
             error: String,
         }
-        let path = ["images"].into_iter().chain(name.split('/')).chain(["push"]);
-        let mut url = self.url(&path.collect::<Vec<_>>());
-        url.query_pairs_mut().append_pair("tag", tag);
-        let request = self.request(Method::POST, url).header(CONTENT_LENGTH, 0);
-        let response = match request.header("X-Registry-Auth", login).send().await {
-            Ok(response) if response.status() == StatusCode::OK => response,
-            Ok(response) => return format!("the engine answers {} to a push", response.status()),
-            Err(error) => return self.lost(&error).to_string(),
+        let response = match self.begin_push(name, tag, login).await {
+            Ok(response) => response,
+            Err(error) => return error.to_string(),
         };
         let stream = response.bytes_stream().map_err(std::io::Error::other);
         let mut lines = BufReader::new(StreamReader::new(stream)).lines();
