@@ -23,9 +23,10 @@
 //! name that comes back after a power loss is an object without a row, which the start-up sweep sets
 //! aside.
 //!
-//! Memory: a body holds at most seven pieces of 256 KiB in the beginning and five later, a reader two chunks of 256 KiB, out of
-//! [`Buffers`] that have a bound for all together. No thread waits for the network: the blocking pool is used for one operation at a time. Some of its threads are out
-//! of bounds for changes, so that a disk that is slow to sync does not keep readers waiting.
+//! Memory: a body holds at most seven pieces of 256 KiB in the beginning and five later, a reader two
+//! chunks of 256 KiB, out of [`Buffers`] that have a bound for all together. No thread waits for the
+//! network: the blocking pool is used for one operation at a time. Some of its threads are out of bounds
+//! for changes, so that a disk that is slow to sync does not keep readers waiting.
 //!
 //! One process at a time may open a data directory; the caller holds its lock. This file must not
 //! know metadata or HTTP.
@@ -84,7 +85,7 @@ struct Shared<F> {
     checkouts: Checkouts,
     listing: Listing,
     changes: Arc<Semaphore>,
-    /// Who may hash: one processor is left for those who answer requests, and one that hashes is faster
+    /// Who may hash more than the few pieces of a small blob: one processor is left for those who answer requests, and one that hashes is faster
     /// than most disks and networks.
     hashing: Arc<Semaphore>,
     buffers: Buffers,
@@ -412,7 +413,7 @@ async fn write_pieces<F: Files>(
     while !arrived.is_empty() {
         // Nobody closes it.
         let turn = Arc::clone(&shared.hashing).acquire_owned().await;
-        // All that has come in one go: changing threads costs as much as hashing a tenth of a piece.
+        // All that has come in one go, to change threads less often.
         session = shared.changing(move || session.write_all(arrived)).await?;
         drop(turn);
         if session.is_checkpoint_due() {
