@@ -8,7 +8,7 @@ usage: tests/bench/run.sh
 
 Runs both registries on loopback and lets them take turns at the same work; prints medians, the
 ratio within each round, and how often each of them asks the disk to make something durable.
-Takes about five minutes and 15 GB of disk, which it gives back.
+Takes about seven minutes, 3 GiB of memory beside theirs, and 25 GB of disk, which it gives back.
 
 STANDPIPE_BENCH_ROUNDS (5) and STANDPIPE_BENCH_SECONDS (4, for each workload of small requests)
 change how long, STANDPIPE_BENCH_ONLY (of small, manifests, heads, large, tags, syncs, tails; with
