@@ -224,10 +224,10 @@ async fn what_is_not_there_and_what_is_not_yours_is_the_same_page() {
     browser.picture("stranger-sign-in").await;
     browser.fill("#username", "rita").await;
     browser.fill("#password", "not her password").await;
-    browser.click("form.stack button").await;
+    browser.submit("form.stack button").await;
     browser.shows("The name or the password is wrong").await;
     browser.fill("#password", PASSWORD).await;
-    browser.click("form.stack button").await;
+    browser.submit("form.stack button").await;
     browser.shows("How to push").await;
     let address = browser.client.current_url().await.expect("an address");
     assert!(

@@ -146,6 +146,23 @@ impl Browser {
         .await;
     }
 
+    /// Clicks what sends a form or follows a link, and waits until another page is there: what the
+    /// server does for it is then done, whatever the page before it already said.
+    ///
+    /// # Panics
+    /// When it does not come, or no other page comes.
+    pub async fn submit(&self, css: &str) {
+        let root = self.client.find(Locator::Css("html")).await.expect("a page");
+        self.click(css).await;
+        poll::until(&format!("the page after {css}"), LIMIT, async || {
+            match root.tag_name().await {
+                Ok(_) => Err("the page before it is still there"),
+                Err(_gone) => Ok(()),
+            }
+        })
+        .await;
+    }
+
     /// Waits for a field and writes into it.
     ///
     /// # Panics
@@ -189,7 +206,7 @@ impl Browser {
         self.go(&format!("{url}/sign-in")).await;
         self.fill("#username", username).await;
         self.fill("#password", password).await;
-        self.click("form.stack button").await;
+        self.submit("form.stack button").await;
         self.shows("Sign out").await;
     }
 
