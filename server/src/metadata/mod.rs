@@ -204,13 +204,22 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
 
     // Uploads and blobs.
 
-    /// Records an upload session, creating the package first if the target says so.
+    /// Records an upload session, creating the package first if the target says so. In a package that
+    /// exists the session may be forgotten by a crash until [`Self::settle_upload`] was answered, or
+    /// any later change of it.
     async fn start_upload(
         &self,
         change: &Change,
         target: &Target,
         upload: NewUpload,
     ) -> Result<Upload>;
+
+    /// Waits until the session cannot be forgotten any more; before anybody is told that bytes of it
+    /// are stored.
+    ///
+    /// # Errors
+    /// [`MetadataError::NotFound`] when there is no such session.
+    async fn settle_upload(&self, id: UploadId) -> Result<()>;
 
     /// An upload session's record.
     async fn upload(&self, id: UploadId) -> Result<Option<Upload>>;

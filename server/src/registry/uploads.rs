@@ -3,6 +3,8 @@
 //! Invariant: a session is used only by the principal that began it, in the package it was begun in;
 //! to anybody else it does not exist (CVE-2026-32589). A blob becomes visible by one metadata
 //! transaction after its object is durable, and the right to push is looked up again just before.
+//! Nobody is told that bytes are stored before the session itself outlives a crash: to begin one does
+//! not wait for the disk, because to finish it does.
 
 use super::access::Writable;
 use super::{Registry, RegistryError, Result};
@@ -12,6 +14,9 @@ use crate::metadata::{MetadataError, NewUpload, Upload};
 
 /// The most sessions of one blob in one package that are looked at.
 const MOST_DECLARED: usize = 64;
+
+/// A chunk that may be this long is not begun before its session outlives a crash.
+const LONG: u64 = 1 << 20;
 
 /// Where an upload stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +67,9 @@ impl Registry {
     /// [`RegistryError::UploadUnknown`].
     pub async fn upload_status(&self, access: &Writable, id: UploadId) -> Result<UploadStatus> {
         self.own_upload(access, id).await?;
-        Ok(UploadStatus { id, offset: self.blobs.upload_offset(id).await? })
+        let offset = self.blobs.upload_offset(id).await?;
+        self.metadata.settle_upload(id).await.map_err(ended)?;
+        Ok(UploadStatus { id, offset })
     }
 
     /// The caller's own uploads that were declared to become this blob, furthest first.
@@ -79,6 +86,11 @@ impl Registry {
         let found = self.metadata.declared_uploads(package, digest, MOST_DECLARED).await?;
         let mut own = Vec::new();
         for upload in found.into_iter().filter(|upload| upload.owner == owner) {
+            match self.metadata.settle_upload(upload.id).await {
+                Ok(()) => {}
+                Err(MetadataError::NotFound) => continue,
+                Err(error) => return Err(error.into()),
+            }
             match self.blobs.upload_offset(upload.id).await {
                 Ok(offset) if self.check_duration(&upload).is_ok() => {
                     own.push(UploadStatus { id: upload.id, offset });
@@ -182,8 +194,10 @@ impl Registry {
 
     async fn append(&self, upload: &Upload, chunk: Chunk, body: ByteStream) -> Result<u64> {
         let at = self.admit_chunk(upload, chunk).await?;
+        self.settle_for(upload, chunk).await?;
         let appended = self.blobs.append(upload.id, Some(at), self.limits.blob_bytes, body).await;
         self.collector.touch(upload.id, self.clock.now());
+        self.metadata.settle_upload(upload.id).await.map_err(ended)?;
         let offset = appended?;
         as_announced(chunk, offset - at).map(|()| offset)
     }
@@ -193,12 +207,21 @@ impl Registry {
     async fn append_last(&self, upload: &Upload, chunk: Chunk, body: ByteStream) -> Result<Last> {
         self.admit_length(chunk.at.unwrap_or(0), chunk)?;
         self.check_duration(upload)?;
+        self.settle_for(upload, chunk).await?;
         self.collector.touch(upload.id, self.clock.now());
         let most = self.limits.blob_bytes;
         let appended = self.blobs.append_last(upload.id, chunk.at, most, body).await;
         self.collector.touch(upload.id, self.clock.now());
         let last = appended?;
         as_announced(chunk, last.added()).map(|()| last)
+    }
+
+    /// Lets the session outlive a crash before many bytes come, so that they are found again.
+    async fn settle_for(&self, upload: &Upload, chunk: Chunk) -> Result<()> {
+        match chunk.length {
+            Some(length) if length < LONG => Ok(()),
+            _ => self.metadata.settle_upload(upload.id).await.map_err(ended),
+        }
     }
 
     /// Where a chunk goes, if it may come now.
@@ -266,6 +289,13 @@ impl Registry {
         if let Err(error) = self.blobs.delete(key).await {
             tracing::warn!(object = %key, error = %error, "an unnamed object was not removed; the next start sets it aside");
         }
+    }
+}
+
+fn ended(error: MetadataError) -> RegistryError {
+    match error {
+        MetadataError::NotFound => RegistryError::UploadUnknown,
+        other => other.into(),
     }
 }
 

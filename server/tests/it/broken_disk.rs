@@ -188,7 +188,7 @@ async fn after_a_fault_the_database_is_opened_again_and_its_sync_is_not_repeated
         let _ = push(&ann, call.as_bytes()).await.expect(201);
         disk.calls();
         disk.fail_once(call, world.path());
-        let failed = ann.post(&format!("/v2/{NAME}/blobs/uploads/")).await;
+        let failed = push(&ann, format!("that fails in {call}").as_bytes()).await;
         let _ = failed.refused(500, "UNKNOWN");
         let calls = disk.calls();
         let struck = calls.iter().position(|found| found == call).expect("it was called");

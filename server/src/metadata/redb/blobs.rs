@@ -143,6 +143,11 @@ pub(super) fn upload(rows: &impl Rows, id: UploadId) -> Result<Option<Upload>> {
     Ok(row.map(|row| row.read(id)))
 }
 
+/// Refuses with [`MetadataError::NotFound`] if there is no such upload.
+pub(super) fn require_upload(rows: &impl Rows, id: UploadId) -> Result<()> {
+    upload(rows, id)?.map(drop).ok_or(MetadataError::NotFound)
+}
+
 pub(super) fn uploads(
     rows: &impl Rows,
     after: Option<UploadId>,

@@ -66,11 +66,11 @@ use batch::{Batch, Snapshot, storage};
 pub use open::{OpenError, RedbOptions};
 use redb::ReadableDatabase as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use writer::{Job, Meter, Outcome, Queue, SharedDatabase, Size};
+use writer::{Job, Lasting, Meter, Outcome, Queue, SharedDatabase, Size};
 
 /// The row of [`batch::Table::Meta`] that holds the last moment the database has seen.
 const LAST_SEEN: &str = "last_seen";
@@ -83,6 +83,8 @@ pub struct RedbStore {
     /// When this process opened the database, by its own clock.
     boot: Timestamp,
     meter: Arc<Meter>,
+    /// Batches that were answered and may still be lost.
+    unsettled: Arc<AtomicUsize>,
     reads: Arc<Reads>,
     /// Searches that may run at a time: each remembers what it saw, which is tens of megabytes in a
     /// package of a hundred thousand images.
@@ -125,6 +127,7 @@ impl Reads {
 /// An operation with the caller that waits for it.
 struct Work<T, F> {
     size: Size,
+    lasting: Lasting,
     run: F,
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
@@ -133,6 +136,10 @@ struct Work<T, F> {
 impl<T: Send, F: FnMut(&mut Batch<'_>) -> Result<T> + Send> Job for Work<T, F> {
     fn size(&self) -> Size {
         self.size
+    }
+
+    fn lasting(&self) -> Lasting {
+        self.lasting
     }
 
     fn run(&mut self, batch: &mut Batch<'_>) -> Outcome {
@@ -279,8 +286,17 @@ impl RedbStore {
         size: Size,
         run: impl FnMut(&mut Batch<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_lasting(size, Lasting::Lasts, run).await
+    }
+
+    async fn write_lasting<T: Send + 'static>(
+        &self,
+        size: Size,
+        lasting: Lasting,
+        run: impl FnMut(&mut Batch<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
-        let work = Work { size, run, result: None, reply };
+        let work = Work { size, lasting, run, result: None, reply };
         self.queue.push(Box::new(work)).map_err(|_| MetadataError::Busy)?;
         answer.await.map_err(|_| gone())?
     }
@@ -501,8 +517,23 @@ impl MetadataStore for RedbStore {
         upload: NewUpload,
     ) -> Result<Upload> {
         let (change, target) = (change.clone(), target.clone());
-        self.write(small(target_workspace(&target)), move |batch| {
+        let lasting = match target {
+            Target::Create { .. } => Lasting::Lasts,
+            Target::Existing(_) => Lasting::MayBeLost,
+        };
+        self.write_lasting(small(target_workspace(&target)), lasting, move |batch| {
             blobs::start_upload(batch, &change, &target, &upload)
+        })
+        .await
+    }
+
+    async fn settle_upload(&self, id: UploadId) -> Result<()> {
+        // Asked first: what is settled is settled before the row is looked at.
+        if self.unsettled.load(Ordering::SeqCst) == 0 || mutant!("uploads-stay-unsettled") {
+            return self.read(|rows| blobs::require_upload(rows, id));
+        }
+        self.write_lasting(small(0), Lasting::Settles, move |batch| {
+            blobs::require_upload(batch, id)
         })
         .await
     }

@@ -135,12 +135,14 @@ impl RedbStore {
         let database = Arc::new(RwLock::new(Some(database)));
         let (queue, meter) = (Arc::new(Queue::default()), Arc::new(Meter::default()));
         let boot = clock.now();
+        let unsettled = Arc::default();
         let writer = Writer {
             database: Arc::clone(&database),
             queue: Arc::clone(&queue),
             clock: clock.clone(),
             opener,
             meter: Arc::clone(&meter),
+            unsettled: Arc::clone(&unsettled),
         };
         let thread = std::thread::Builder::new()
             .name("metadata-writer".to_owned())
@@ -151,7 +153,8 @@ impl RedbStore {
             .map_err(|error| OpenError::Read(MetadataError::Unavailable(error.into())))?;
         let searches = Arc::new(tokio::sync::Semaphore::new(2));
         let reads = Arc::default();
-        Ok(Self { database, queue, clock, boot, meter, reads, searches, writer: Some(thread) })
+        let writer = Some(thread);
+        Ok(Self { database, queue, clock, boot, meter, unsettled, reads, searches, writer })
     }
 }
 

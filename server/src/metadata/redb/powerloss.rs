@@ -4,7 +4,8 @@
 //! call the power goes, perhaps again while the store recovers. Beside it a store on an ordinary disk
 //! is asked for the same. What the first holds after its last start must be, row by row, what the
 //! second held after some of the changes that were asked for: all that were answered and none, some
-//! or all of those in flight, in their order, each whole. The rows must agree with each other, and
+//! or all of those in flight, in their order, each whole; an upload that was begun counts as in flight
+//! until something that lasts was answered. The rows must agree with each other, and
 //! every checksum of the file with its page.
 
 pub(super) mod disk;
@@ -47,9 +48,11 @@ struct Trial {
     lie: Lie,
     /// Whether a change counts as answered as soon as it was asked for.
     answers_early: bool,
+    /// Whether an upload that was begun counts as lasting.
+    begun_lasts: bool,
 }
 
-const HONEST: Trial = Trial { lie: Lie::None, answers_early: false };
+const HONEST: Trial = Trial { lie: Lie::None, answers_early: false, begun_lasts: false };
 
 /// What happened, so that a run can show that it tried what it is for.
 #[derive(Debug, Default)]
@@ -59,6 +62,8 @@ struct Tally {
     changes: usize,
     in_flight: usize,
     in_flight_kept: usize,
+    /// Losses that undid what was answered, and may.
+    begun_lost: usize,
 }
 
 fn start() -> Clock {
@@ -98,10 +103,26 @@ fn rows(store: &RedbStore) -> Found<Rows> {
 }
 
 /// What the store may hold after the next loss: after no change that was asked for, after the first,
-/// after the first two …; and how many of them were answered.
+/// after the first two …; and how many of them must hold.
 struct Allowed {
     after: Vec<Rows>,
+    /// The last one that lasts, of those that were answered.
     answered: usize,
+    /// The last one that was answered.
+    begun: usize,
+}
+
+impl Allowed {
+    fn only(rows: Rows) -> Self {
+        Self { after: vec![rows], answered: 0, begun: 0 }
+    }
+
+    /// Forgets what cannot be found any more.
+    fn settled(mut self) -> Self {
+        self.after.drain(..self.answered);
+        self.begun -= self.answered;
+        Self { answered: 0, ..self }
+    }
 }
 
 /// Asks for random changes until the power goes.
@@ -114,7 +135,7 @@ async fn live(
     let clock = start();
     let reference = open(&Disk::of(image.clone()), &clock).map_err(|error| error.to_string())?;
     let before = rows(&reference)?;
-    let nothing = Allowed { after: vec![before], answered: 0 };
+    let nothing = Allowed::only(before);
     let power = 1 + random.below(LONGEST_LIFE) as u64;
     let disk = Disk::of(image.clone()).lying(trial.lie).losing_power_at(power);
     let store = match open(&disk, &clock) {
@@ -129,10 +150,7 @@ async fn live(
         let steps = stock.steps(random);
         let answers = ask_at_once(&store, &stock, &steps).await;
         tally.changes += steps.len();
-        allowed = follow(&reference, &stock, &steps, &answers, &disk).await?;
-        if trial.answers_early {
-            allowed.answered = steps.len();
-        }
+        allowed = follow(&reference, allowed.settled(), &stock, &steps, &answers, &disk).await?;
         // Now and then the power goes when nobody waits, or while the store is closed.
         if random.percent(4) {
             break;
@@ -142,6 +160,11 @@ async fn live(
         return Err("the writer's thread has ended".to_owned());
     }
     drop(store);
+    if trial.answers_early {
+        allowed.answered = allowed.after.len() - 1;
+    } else if trial.begun_lasts {
+        allowed.answered = allowed.begun;
+    }
     Ok((disk.after_power_loss(random), allowed))
 }
 
@@ -169,15 +192,19 @@ async fn ask_at_once(store: &RedbStore, stock: &Stock, steps: &[Step]) -> Vec<An
 /// Makes the same changes in the reference, and holds the answers against its answers.
 async fn follow(
     reference: &RedbStore,
+    mut allowed: Allowed,
     stock: &Stock,
     steps: &[Step],
     answers: &[Answer<String>],
     disk: &Disk,
 ) -> Found<Allowed> {
-    let mut allowed = Allowed { after: vec![rows(reference)?], answered: 0 };
     for (step, answer) in steps.iter().zip(answers) {
         let expected = step.ask(reference, stock).await;
         allowed.after.push(rows(reference)?);
+        let (last, changed) = match allowed.after.as_slice() {
+            [.., before, after] => (allowed.after.len() - 1, before != after),
+            _ => unreachable!("one was there and one was added"),
+        };
         match answer {
             Err(error) if !is_refusal(error) => {
                 if !disk.is_off() {
@@ -188,7 +215,10 @@ async fn follow(
                 if format!("{answer:?}") != format!("{expected:?}") {
                     return Err(format!("{step:?}: {answer:?} instead of {expected:?}"));
                 }
-                allowed.answered = allowed.after.len() - 1;
+                allowed.begun = last;
+                if answer.is_ok() && (step.settles() || changed && !step.may_be_lost()) {
+                    allowed.answered = last;
+                }
             }
         }
     }
@@ -232,8 +262,9 @@ fn hold(store: &RedbStore, allowed: &Allowed, tally: &mut Tally) -> Found<()> {
         return Err(format!("{answered} changes of {asked} were answered, {after} are there"));
     }
     tally.losses += 1;
-    tally.in_flight += allowed.after.len() - 1 - allowed.answered;
-    tally.in_flight_kept += after - allowed.answered;
+    tally.in_flight += allowed.after.len() - 1 - allowed.begun;
+    tally.in_flight_kept += after.saturating_sub(allowed.begun);
+    tally.begun_lost += usize::from(after < allowed.begun);
     let mut database = store.database.write().map_err(|_| "the database's lock is poisoned")?;
     match database.as_mut().expect("it is open").check_integrity() {
         Ok(true) => Ok(()),
@@ -268,6 +299,7 @@ async fn what_was_answered_holds_after_a_power_loss_and_what_was_not_is_whole_or
     }
     say(&format!("{tally:?}"));
     assert!(tally.in_flight_kept < tally.in_flight, "changes in flight were lost: {tally:?}");
+    assert!(tally.begun_lost > 0, "uploads that were only begun were lost: {tally:?}");
     assert!(tally.losses_in_recovery > 0, "power was lost in recovery: {tally:?}");
 }
 
@@ -329,6 +361,12 @@ async fn a_disk_whose_syncs_do_nothing_is_found_out() {
 async fn a_disk_whose_syncs_leave_one_write_out_is_found_out() {
     let trial = Trial { lie: Lie::ForgetsOneWrite, ..HONEST };
     say(&is_found("a forgetful disk", trial).await);
+}
+
+#[tokio::test]
+async fn an_upload_that_was_only_begun_is_found_to_be_forgotten() {
+    let found = is_found("begun uploads", Trial { begun_lasts: true, ..HONEST }).await;
+    assert!(found.contains("were answered"), "{found}");
 }
 
 #[tokio::test]

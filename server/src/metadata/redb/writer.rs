@@ -1,6 +1,8 @@
 //! The one thread that writes (DESIGN §4).
 //!
-//! Invariant: an operation is answered only after `commit()` returned. Operations of one batch share
+//! Invariant: an operation is answered only after `commit()` returned, and what it wrote is durable
+//! then, unless the operation said that it [may be lost](Lasting::MayBeLost): a batch of nothing else
+//! does not wait for the disk, and the next one that does makes it last. Operations of one batch share
 //! a transaction; one that is refused must have written nothing, one that fails takes the batch down
 //! with it, and then each is run alone so that only the guilty one is answered with an error. After
 //! a storage fault the database is dropped and opened again, because redb refuses all work on a
@@ -11,10 +13,10 @@ use super::keys::Key;
 use super::rows::NumberRow;
 use crate::clock::{Clock, Stopwatch};
 use crate::metadata::{MetadataError, Result, WriterStatistics};
-use redb::{Database, WriteTransaction};
+use redb::{Database, Durability, WriteTransaction};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -24,6 +26,8 @@ const MOST_WAITING: usize = 1024;
 const MOST_OPERATIONS: usize = 256;
 const MOST_ROWS: usize = 20_000;
 const MOST_BYTES: usize = 4 << 20;
+/// Most batches in a row that may be lost; redb keeps pages for them.
+const MOST_UNSETTLED: usize = 256;
 
 /// How large an operation is about to be, and whose it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,9 +40,21 @@ pub(super) struct Size {
     pub(super) bytes: usize,
 }
 
+/// What a loss of power may do to an operation that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lasting {
+    /// Nothing.
+    Lasts,
+    /// Undo it, until something that lasts was answered.
+    MayBeLost,
+    /// Nothing, nor to anything that was answered before it, even if it writes nothing itself.
+    Settles,
+}
+
 /// One operation: checks everything, then writes. May be run more than once; only the last run counts.
 pub(super) trait Job: Send {
     fn size(&self) -> Size;
+    fn lasting(&self) -> Lasting;
     fn run(&mut self, batch: &mut Batch<'_>) -> Outcome;
     /// Answers with the result of the last run.
     fn answer(self: Box<Self>);
@@ -207,6 +223,8 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) opener: Opener,
     pub(super) meter: Arc<Meter>,
+    /// Batches that were answered and may still be lost.
+    pub(super) unsettled: Arc<AtomicUsize>,
 }
 
 impl Writer {
@@ -268,14 +286,22 @@ impl Writer {
         }
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(closed)?;
-        let transaction = begin(database)?;
-        let mut written = false;
+        let mut transaction = begin(database)?;
+        let (mut written, mut lasts) = (false, false);
         {
             let mut batch = Batch::open(&transaction, self.clock.now())?;
             for job in jobs {
                 let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut batch)));
                 match outcome {
-                    Ok(Outcome::Settled) => written |= batch.take_written(),
+                    Ok(Outcome::Settled) => {
+                        let wrote = batch.take_written();
+                        written |= wrote;
+                        lasts |= match job.lasting() {
+                            Lasting::Lasts => wrote,
+                            Lasting::MayBeLost => false,
+                            Lasting::Settles => true,
+                        };
+                    }
                     Ok(Outcome::Failed(error)) => return Err(error.into()),
                     Err(_) => {
                         let error = MetadataError::Unavailable("an operation panicked".into());
@@ -289,12 +315,22 @@ impl Writer {
             }
             self.meter.rows.fetch_add(batch.touched(), Ordering::Relaxed);
         }
-        if written {
-            let failure = |error| Failure { error: storage(error), commit: true };
-            transaction.commit().map_err(failure)
-        } else {
-            transaction.abort().map_err(|error| storage(error).into())
+        if !written && !lasts {
+            return transaction.abort().map_err(|error| storage(error).into());
         }
+        let unsettled = self.unsettled.load(Ordering::SeqCst);
+        lasts |= unsettled >= MOST_UNSETTLED;
+        if !lasts {
+            let unchanged = |error: redb::SetDurabilityError| {
+                MetadataError::Unavailable(error.to_string().into())
+            };
+            transaction.set_durability(Durability::None).map_err(unchanged)?;
+        }
+        let failure = |error| Failure { error: storage(error), commit: true };
+        transaction.commit().map_err(failure)?;
+        // Nobody has been answered yet, so whoever asks after an answer sees this.
+        self.unsettled.store(if lasts { 0 } else { unsettled + 1 }, Ordering::SeqCst);
+        Ok(())
     }
 }
 
@@ -356,6 +392,9 @@ mod tests {
     impl Job for Nothing {
         fn size(&self) -> Size {
             self.0
+        }
+        fn lasting(&self) -> Lasting {
+            Lasting::Lasts
         }
         fn run(&mut self, _: &mut Batch<'_>) -> Outcome {
             Outcome::Settled

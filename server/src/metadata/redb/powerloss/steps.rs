@@ -39,6 +39,7 @@ pub(super) enum Step {
     PutManifest(PackageId, Box<NewManifest>),
     RecordPulls(Pull),
     RenewLease(PackageId, Leased, Digest),
+    SettleUpload(UploadId),
     StartUpload(Target, UploadId),
 }
 
@@ -118,8 +119,9 @@ impl Stock {
             content: content(random),
             object: ObjectKey(uuid::Uuid::from_u128(random.id())),
         };
-        match random.below(20) {
+        match random.below(24) {
             0..10 if !self.uploads.is_empty() => finish(random),
+            20.. if !self.uploads.is_empty() => Step::SettleUpload(random.pick(&self.uploads)),
             10 if !self.uploads.is_empty() => Step::EndUpload(random.pick(&self.uploads)),
             0..11 => Step::StartUpload(self.target(random), upload_id(random)),
             11 => Step::CreatePackage(random.pick(&NAMES).parse().unwrap()),
@@ -167,6 +169,16 @@ fn tagged(mut manifest: NewManifest, random: &mut Seeded) -> Box<NewManifest> {
 }
 
 impl Step {
+    /// Whether a loss may undo it although it was answered.
+    pub(super) const fn may_be_lost(&self) -> bool {
+        matches!(self, Self::StartUpload(Target::Existing(_), _))
+    }
+
+    /// Whether nothing that was answered before it may be lost any more, though it changes nothing.
+    pub(super) const fn settles(&self) -> bool {
+        matches!(self, Self::SettleUpload(_))
+    }
+
     /// Asks a store to do it; the answer in words, so that answers of two stores can be compared.
     pub(super) async fn ask(&self, store: &dyn MetadataStore, stock: &Stock) -> Result<String> {
         let (change, user) = (change(), DocumentKind::User);
@@ -207,6 +219,7 @@ impl Step {
             Self::RenewLease(package, item, digest) => {
                 said(&store.renew_lease(package, item, &digest).await?)
             }
+            Self::SettleUpload(id) => said(&store.settle_upload(id).await?),
             Self::StartUpload(target, id) => {
                 let upload = NewUpload { id, owner: "user:ann".to_owned(), declared: None };
                 said(&store.start_upload(&change, &target, upload).await?)
