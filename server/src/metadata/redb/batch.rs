@@ -116,13 +116,38 @@ const CHECKSUM: usize = 4;
 /// bit would be answered as if it were true. The table and key are part of it: a row in another's place
 /// is damage too.
 fn checksum(table: Table, key: &[u8], value: &[u8]) -> [u8; CHECKSUM] {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(table.name().as_bytes());
-    crc.update(&[0]);
+    let mut crc = crc32fast::Hasher::new_with_initial(NAME_SUMS[table as usize]);
     crc.update(&u64::try_from(key.len()).unwrap_or(u64::MAX).to_le_bytes());
     crc.update(key);
     crc.update(value);
     crc.finalize().to_le_bytes()
+}
+
+/// The checksum of each table's name and the zero behind it, with which that of every row begins.
+const NAME_SUMS: [u32; NAMES.len()] = {
+    let mut sums = [0; NAMES.len()];
+    let mut table = 0;
+    while table < NAMES.len() {
+        sums[table] = name_sum(NAMES[table].as_bytes());
+        table += 1;
+    }
+    sums
+};
+
+/// CRC-32 as `crc32fast` has it, which cannot be asked at compile time.
+const fn name_sum(name: &[u8]) -> u32 {
+    let mut crc = u32::MAX;
+    let mut at = 0;
+    while at <= name.len() {
+        crc ^= if at < name.len() { name[at] as u32 } else { 0 };
+        let mut bit = 0;
+        while bit < 8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+            bit += 1;
+        }
+        at += 1;
+    }
+    !crc
 }
 
 /// A value as it is stored.
@@ -458,4 +483,20 @@ fn walk(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of older versions are read, which summed names at run time.
+    #[test]
+    fn the_checksum_of_a_row_is_that_of_its_table_key_and_value() {
+        for &table in TABLES {
+            let length = [3, 0, 0, 0, 0, 0, 0, 0];
+            let whole = [table.name().as_bytes(), &[0], &length, b"key", b"value"].concat();
+            let sum = crc32fast::hash(&whole).to_le_bytes();
+            assert_eq!(checksum(table, b"key", b"value"), sum, "{}", table.name());
+        }
+    }
 }
