@@ -39,6 +39,8 @@ struct Upload {
     sent: u64,
     /// A request to finish or cancel it got no answer, so it may be gone.
     may_be_gone: bool,
+    /// Nothing of it was said to be stored yet, so a crash may forget it.
+    only_begun: bool,
 }
 
 impl Ledger {
@@ -104,9 +106,16 @@ impl Ledger {
         self.state().tags.acknowledge(key.clone(), digest.map(str::to_owned));
     }
 
+    /// An upload was begun, and is there until the next crash.
+    pub(crate) fn begin_upload(&self, location: &str) {
+        let upload = Upload { acknowledged: 0, sent: 0, may_be_gone: false, only_begun: true };
+        self.state().uploads.insert(location.to_owned(), upload);
+    }
+
     /// An upload exists, with `acknowledged` bytes that must hold.
     pub(crate) fn acknowledge_upload(&self, location: &str, acknowledged: u64) {
-        let upload = Upload { acknowledged, sent: acknowledged, may_be_gone: false };
+        let (sent, may_be_gone, only_begun) = (acknowledged, false, false);
+        let upload = Upload { acknowledged, sent, may_be_gone, only_begun };
         self.state().uploads.insert(location.to_owned(), upload);
     }
 
@@ -218,7 +227,7 @@ impl Ledger {
 
     async fn look_at_upload(&self, location: &str, upload: &Upload) -> Result<(), String> {
         let answer = answered(self.raw.upload_status(location).await);
-        if answer.status == 404 && upload.may_be_gone {
+        if answer.status == 404 && (upload.may_be_gone || upload.only_begun) {
             self.end_upload(location);
             return Ok(());
         }
@@ -235,6 +244,7 @@ impl Ledger {
         // What is reported is a promise too.
         if let Some(known) = self.state().uploads.get_mut(location) {
             known.acknowledged = offset;
+            known.only_begun = false;
         }
         Ok(())
     }

@@ -132,9 +132,15 @@ impl Pusher {
         let Some(mut upload) = self.begin(&key.0).await else { return false };
         let size = (payload.length() / self.random.between(1, 5)).max(1);
         while upload.offset < payload.length() {
-            if !self.send_piece(&mut upload, payload, size).await {
-                self.ask_offset(&mut upload).await;
+            if self.send_piece(&mut upload, payload, size).await
+                || self.ask_offset(&mut upload).await
+            {
+                continue;
             }
+            // A crash forgot it.
+            self.shared.ledger.end_upload(&upload.key);
+            let Some(again) = self.begin(&key.0).await else { return false };
+            upload = again;
         }
         self.finish(&upload, key, payload).await
     }
@@ -144,35 +150,47 @@ impl Pusher {
             ledger.attempt_upload();
             let answer = raw.start_upload(name).await?.expect(202);
             ledger.settle_upload();
-            ledger.acknowledge_upload(&location(&answer), 0);
+            ledger.begin_upload(&location(&answer));
             Ok(answer)
         });
         let location = location(&started.await.ok()?);
-        Some(Upload { key: location.clone(), location, offset: 0, sent: 0 })
+        Some(Upload { key: location.clone(), location, offset: 0, sent: 0, only_begun: true })
     }
 
+    /// Adds a piece; false when it is unknown what came of it.
     async fn send_piece(&self, upload: &mut Upload, payload: &Payload, size: u64) -> bool {
         let (start, end) = (upload.offset, (upload.offset + size).min(payload.length()));
         upload.sent = end;
         let sent = self.request(async |raw, ledger| {
             ledger.attempt_bytes(&upload.key, end);
-            let answer = raw.append_chunk(&upload.location, payload, start, end).await?.expect(202);
-            ledger.acknowledge_upload(&upload.key, end);
+            let answer = raw.append_chunk(&upload.location, payload, start, end).await?;
+            if answer.status == 202 {
+                ledger.acknowledge_upload(&upload.key, end);
+            }
             Ok(answer)
         });
         let Ok(answer) = sent.await else { return false };
+        if answer.status == 404 && upload.only_begun {
+            return false;
+        }
+        let answer = answer.expect(202);
+        upload.only_begun = false;
         assert_eq!(offset(&answer, end, end), end, "{}: reported offset", answer.asked);
         upload.offset = end;
         upload.location = location(&answer);
         true
     }
 
-    /// Asks where to go on.
-    async fn ask_offset(&self, upload: &mut Upload) {
+    /// Asks where to go on; false when there was nothing but a beginning and a crash forgot it.
+    async fn ask_offset(&self, upload: &mut Upload) -> bool {
         loop {
             let asked = self.request(async |raw, _| raw.upload_status(&upload.location).await);
             let Ok(answer) = asked.await else { continue };
+            if answer.status == 404 && upload.only_begun {
+                return false;
+            }
             let answer = answer.expect(204);
+            upload.only_begun = false;
             let reported = offset(&answer, upload.offset, upload.sent);
             assert!(
                 (upload.offset..=upload.sent).contains(&reported),
@@ -182,7 +200,7 @@ impl Pusher {
                 upload.sent
             );
             upload.offset = reported;
-            return;
+            return true;
         }
     }
 
@@ -271,6 +289,8 @@ struct Upload {
     location: String,
     offset: u64,
     sent: u64,
+    /// Nothing of it was said to be stored yet, so a crash may forget it.
+    only_begun: bool,
 }
 
 fn shared_layer(number: u64) -> Payload {
