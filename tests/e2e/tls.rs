@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, StatusCode, Version};
-use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use standpipe_tests::clients::{self, Kind};
 use standpipe_tests::disk::temporary_directory;
@@ -156,8 +155,7 @@ async fn a_hangup_has_the_new_certificate_shown_and_does_not_end_the_server() {
     assert_eq!(open.get(&ready).send().await.expect("an answer").status(), StatusCode::OK);
     make_authority(site.folder.path(), "second").await;
     site.show("second");
-    let pid = i32::try_from(site.server.pid()).ok().and_then(Pid::from_raw).expect("a process");
-    kill_process(pid, Signal::HUP).expect("it runs");
+    site.server.hang_up();
     poll::until("the new certificate", LIMIT, async || {
         let client = site.client("second").build().expect("a client");
         client.get(&ready).send().await.map(drop)
@@ -165,6 +163,18 @@ async fn a_hangup_has_the_new_certificate_shown_and_does_not_end_the_server() {
     .await;
     // A connection from before goes on.
     assert_eq!(open.get(&ready).send().await.expect("an answer").status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_is_told_in_the_log_that_the_certificate_is_as_it_was() {
+    let Some(site) = Site::new().await else { return };
+    // At once: a server that is not prepared for it when it is ready would be ended by it.
+    site.server.hang_up();
+    // When it looks by itself and nothing is new, it says nothing.
+    poll::until("a word about it", LIMIT, async || {
+        site.server.stderr().contains("are as they were").then_some(()).ok_or("not yet")
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
