@@ -60,6 +60,8 @@ else
 fi
 # Traces of crashes should name lines.
 export CARGO_PROFILE_RELEASE_STRIP=none CARGO_PROFILE_RELEASE_DEBUG=line-tables-only
+# Optimizing as a whole, as releases do, would take a minute more for each target.
+export CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
 
 # The code here has no `unsafe`, so the address sanitizer would only slow it down.
 fuzz=(--features libfuzzer --sanitizer none)
