@@ -12,6 +12,8 @@ use crate::world::Server;
 const NAMES: [HeaderName; 3] = [header::IF_NONE_MATCH, header::IF_RANGE, header::RANGE];
 /// What the package has.
 const CONTENT: &[u8] = b"{}";
+/// Bytes of headers that a server takes in any case.
+const LONGEST: usize = 16 << 10;
 
 thread_local! {
     static SERVER: RefCell<Option<Server>> = const { RefCell::new(None) };
@@ -27,6 +29,10 @@ pub fn server_conditions(data: &[u8]) {
         let value = script.text_until(b'\n').replace('$', &digest);
         let Ok(value) = HeaderValue::from_str(&value) else { continue };
         sent.push((name, value));
+    }
+    // More is refused before anybody looks at it.
+    if sent.iter().map(|(_, value)| value.len()).sum::<usize>() > LONGEST {
+        return;
     }
     let mut request = Request::get(format!("/v2/acme/shop/blobs/{digest}"));
     for (name, value) in &sent {
@@ -59,7 +65,7 @@ pub fn server_conditions(data: &[u8]) {
             assert!(!range || said(&header::IF_RANGE, &etag), "{what}");
             assert!(CONTENT.windows(body.len()).any(|part| part == body), "{what}");
         }
-        StatusCode::RANGE_NOT_SATISFIABLE => assert!(said(&header::RANGE, "bytes"), "{what}"),
+        StatusCode::RANGE_NOT_SATISFIABLE => assert!(said(&header::RANGE, "="), "{what}"),
         status => panic!("{status} {what}"),
     }
 }

@@ -288,7 +288,10 @@ async fn lifetimes_and_names_of_tokens_have_limits_and_old_ends_are_swept() {
         assert!(matches!(refused, Err(RegistryError::Invalid { field: "name", .. })), "{name}");
     }
     let longest = "x".repeat(100);
-    make(NewToken { name: longest, lifetime: None, scopes: None }).await.expect("100 are allowed");
+    let new = NewToken { name: longest, lifetime: None, scopes: None };
+    let (unsaid, _) = make(new).await.expect("100 characters are allowed");
+    let days = unsaid.expires.map(|end| end.since(unsaid.created).as_secs() / 86_400);
+    assert_eq!(days, Some(90));
     for seconds in [60, 60, 366 * 24 * 3600] {
         make(new_token(seconds)).await.expect("made");
     }
