@@ -20,16 +20,24 @@ mod pipe_upload;
 mod pipe_variables;
 mod script;
 mod server_authorization;
+mod server_conditions;
+mod server_cookies;
+mod server_cursors;
+mod server_documents;
 mod server_files;
 mod server_forwarded;
+mod server_image;
 mod server_manifest;
 mod server_names;
 mod server_oidc;
 mod server_origin;
+mod server_pages;
+mod server_pass;
 mod server_path;
 mod server_query;
 mod server_range;
 mod server_requests;
+mod server_rest;
 mod server_rows;
 mod server_scope;
 mod server_settings;
@@ -48,16 +56,24 @@ pub use pipe_source::pipe_source;
 pub use pipe_upload::pipe_upload;
 pub use pipe_variables::pipe_variables;
 pub use server_authorization::server_authorization;
+pub use server_conditions::server_conditions;
+pub use server_cookies::server_cookies;
+pub use server_cursors::server_cursors;
+pub use server_documents::server_documents;
 pub use server_files::server_files;
 pub use server_forwarded::server_forwarded;
+pub use server_image::server_image;
 pub use server_manifest::server_manifest;
 pub use server_names::server_names;
 pub use server_oidc::server_oidc;
 pub use server_origin::server_origin;
+pub use server_pages::server_pages;
+pub use server_pass::server_pass;
 pub use server_path::server_path;
 pub use server_query::server_query;
 pub use server_range::server_range;
 pub use server_requests::server_requests;
+pub use server_rest::server_rest;
 pub use server_rows::server_rows;
 pub use server_scope::server_scope;
 pub use server_settings::server_settings;
@@ -79,16 +95,24 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pipe_upload", pipe_upload),
     ("pipe_variables", pipe_variables),
     ("server_authorization", server_authorization),
+    ("server_conditions", server_conditions),
+    ("server_cookies", server_cookies),
+    ("server_cursors", server_cursors),
+    ("server_documents", server_documents),
     ("server_files", server_files),
     ("server_forwarded", server_forwarded),
+    ("server_image", server_image),
     ("server_manifest", server_manifest),
     ("server_names", server_names),
     ("server_oidc", server_oidc),
     ("server_origin", server_origin),
+    ("server_pages", server_pages),
+    ("server_pass", server_pass),
     ("server_path", server_path),
     ("server_query", server_query),
     ("server_range", server_range),
     ("server_requests", server_requests),
+    ("server_rest", server_rest),
     ("server_rows", server_rows),
     ("server_scope", server_scope),
     ("server_settings", server_settings),

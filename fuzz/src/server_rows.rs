@@ -28,13 +28,13 @@ pub fn server_rows(data: &[u8]) {
     }
 }
 
-fn reencoded<B: Body>(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn reencoded<B: Body>(bytes: &[u8]) -> Option<Vec<u8>> {
     B::decode(bytes).ok().map(|body| body.encode())
 }
 
 /// What can be read is written down as something that is read as the same; more bytes, fewer bytes
 /// and another format are damage.
-fn strict(name: &str, bytes: &[u8], reread: impl Fn(&[u8]) -> Option<Vec<u8>>) {
+pub(crate) fn strict(name: &str, bytes: &[u8], reread: impl Fn(&[u8]) -> Option<Vec<u8>>) {
     let Some(once) = reread(bytes) else { return };
     assert_eq!(reread(&once).as_ref(), Some(&once), "{name}");
     assert_eq!(reread(&[bytes, &[0]].concat()), None, "a {name} with a byte too many");

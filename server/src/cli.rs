@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod certificates;
+mod descriptors;
 mod health;
 mod maintenance;
 mod serve;

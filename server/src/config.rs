@@ -226,7 +226,7 @@ pub struct Http {
     pub minimum_bytes_per_second: u64,
     /// A request's head must be complete within this, in seconds.
     pub head_seconds: u64,
-    /// Most connections at once.
+    /// Most connections at once, as far as the limit on open files allows.
     pub most_connections: usize,
     /// Most connections at once from one source.
     pub most_connections_per_source: usize,

@@ -41,5 +41,6 @@ mod sources;
 mod space;
 mod stopping;
 mod tls;
+mod tls_clients;
 mod web;
 mod world;

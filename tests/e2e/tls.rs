@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client, StatusCode, Version};
 use serde_json::json;
-use standpipe_tests::clients;
+use standpipe_tests::clients::{self, Kind};
 use standpipe_tests::disk::temporary_directory;
+use standpipe_tests::images;
 use standpipe_tests::payload::digest_of;
 use standpipe_tests::poll;
 use standpipe_tests::process::Program;
+use standpipe_tests::rest::Credential;
 use standpipe_tests::server::{ADMIN, ADMIN_PASSWORD, Server, ServerOptions};
 use standpipe_tests::wire::Wire;
 use tempfile::TempDir;
@@ -50,6 +52,32 @@ impl Site {
         let certificate = Certificate::from_pem(&pem).expect("a certificate");
         Client::builder().tls_certs_only([certificate]).no_proxy()
     }
+
+    /// The package `acme/shop`.
+    async fn make_package(&self, client: &Client) {
+        for (path, body) in [
+            ("workspaces", json!({"slug": "acme", "name": "Acme"})),
+            ("workspaces/acme/projects", json!({"key": "WEB", "name": "Web"})),
+            (
+                "workspaces/acme/repositories",
+                json!({"slug": "shop", "project": "WEB", "visibility": "private"}),
+            ),
+            ("workspaces/acme/packages", json!({"name": "shop", "repository": "shop"})),
+        ] {
+            let request = client.post(format!("{}/api/v1/{path}", self.server.url()));
+            let request = request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).json(&body);
+            let made = request.send().await.expect("an answer");
+            assert_eq!(made.status(), StatusCode::CREATED, "{path}");
+        }
+    }
+
+    /// Puts another pair of files in the place of the server's.
+    fn show(&self, name: &str) {
+        for kind in ["pem", "key"] {
+            let file = |name: &str| self.folder.path().join(format!("{name}.{kind}"));
+            fs::copy(file(name), file("server")).expect("ours");
+        }
+    }
 }
 
 /// A certificate of its own authority for this machine: `NAME.pem` and `NAME.key`.
@@ -80,20 +108,7 @@ async fn push_and_pull(site: &Site, client: &Client, version: Version) {
 async fn a_blob_is_pushed_and_pulled_over_tls_with_http_1_and_http_2() {
     let Some(site) = Site::new().await else { return };
     let client = site.client("first").build().expect("a client");
-    for (path, body) in [
-        ("workspaces", json!({"slug": "acme", "name": "Acme"})),
-        ("workspaces/acme/projects", json!({"key": "WEB", "name": "Web"})),
-        (
-            "workspaces/acme/repositories",
-            json!({"slug": "shop", "project": "WEB", "visibility": "private"}),
-        ),
-        ("workspaces/acme/packages", json!({"name": "shop", "repository": "shop"})),
-    ] {
-        let request = client.post(format!("{}/api/v1/{path}", site.server.url()));
-        let request = request.basic_auth(ADMIN, Some(ADMIN_PASSWORD)).json(&body);
-        let made = request.send().await.expect("an answer");
-        assert_eq!(made.status(), StatusCode::CREATED, "{path}");
-    }
+    site.make_package(&client).await;
     push_and_pull(&site, &client, Version::HTTP_2).await;
     let old = site.client("first").http1_only().build().expect("a client");
     push_and_pull(&site, &old, Version::HTTP_11).await;
@@ -130,6 +145,68 @@ async fn a_new_certificate_is_shown_without_a_restart_and_a_bad_one_changes_noth
     let distrusting = site.client("first").build().expect("a client");
     assert!(distrusting.get(&ready).send().await.is_err(), "the old one is not shown any more");
     assert!(!site.server.stderr().contains("panicked"));
+}
+
+#[tokio::test]
+async fn a_hangup_has_the_new_certificate_shown_and_does_not_end_the_server() {
+    let Some(site) = Site::new().await else { return };
+    let ready = format!("{}/readyz", site.server.url());
+    let open = site.client("first").build().expect("a client");
+    assert_eq!(open.get(&ready).send().await.expect("an answer").status(), StatusCode::OK);
+    make_authority(site.folder.path(), "second").await;
+    site.show("second");
+    site.server.hang_up();
+    poll::until("the new certificate", LIMIT, async || {
+        let client = site.client("second").build().expect("a client");
+        client.get(&ready).send().await.map(drop)
+    })
+    .await;
+    // A connection from before goes on.
+    assert_eq!(open.get(&ready).send().await.expect("an answer").status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_is_told_in_the_log_that_the_certificate_is_as_it_was() {
+    let Some(site) = Site::new().await else { return };
+    // At once: a server that is not prepared for it when it is ready would be ended by it.
+    site.server.hang_up();
+    // When it looks by itself and nothing is new, it says nothing.
+    poll::until("a word about it", LIMIT, async || {
+        site.server.stderr().contains("are as they were").then_some(()).ok_or("not yet")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_pushes_and_pulls_with_a_private_authority_and_refuses_without_it() {
+    let Some(podman) = clients::Client::find(Kind::Podman).await else { return };
+    let Some(site) = Site::new().await else { return };
+    site.make_package(&site.client("first").build().expect("a client")).await;
+    let trusted = site.folder.path().join("trusted");
+    fs::create_dir(&trusted).expect("our own folder is writable");
+    fs::copy(site.folder.path().join("first.pem"), trusted.join("ca.crt")).expect("ours");
+    let trust = format!("--cert-dir={}", trusted.display());
+    let authority = site.server.authority();
+    let credential = Credential { username: ADMIN.to_owned(), secret: ADMIN_PASSWORD.to_owned() };
+    let login = async |options: &[&str]| {
+        let user = ["--username", &credential.username, "--password-stdin", authority];
+        let arguments = [&["login"], options, &user].concat();
+        podman.command(&arguments).input(&credential.secret).finish().await
+    };
+    let refused = login(&[]).await;
+    assert!(refused.code.is_some_and(|code| code != 0), "{refused}");
+    assert!(refused.stderr.contains("x509"), "{refused}");
+    let _ = login(&[&trust]).await.succeeded();
+    let layout = site.folder.path().join("layout");
+    let _ = images::oci_layout(&layout, 1, &["amd64"]);
+    let remote = format!("{authority}/acme/shop:one");
+    let local = format!("oci:{}", layout.display());
+    let pulled = podman.command(&["pull", "--quiet", &local]).finish().await.succeeded();
+    let image = pulled.stdout.trim();
+    let _ = podman.command(&["push", &trust, image, &remote]).finish().await.succeeded();
+    let _ = podman.command(&["rmi", "--all", "--force"]).finish().await.succeeded();
+    let again = podman.command(&["pull", "--quiet", &trust, &remote]).finish().await.succeeded();
+    assert_eq!(again.stdout.trim(), image);
 }
 
 #[tokio::test]

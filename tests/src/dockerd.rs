@@ -39,9 +39,26 @@ impl Dockerd {
                 clients::skip("dockerd is not installed (Debian: docker.io)");
                 return None;
             }
-            Some(Self::start().await)
+            let folder = temporary_directory("dockerd").keep();
+            Some(Self::start(&folder, Command::new("dockerd")).await)
         });
         shared.await.as_ref()
+    }
+
+    /// A daemon of the caller's own, which has `etc` in the place of `/etc/docker`: there it looks for the
+    /// authorities of registries (`certs.d/HOST:PORT/ca.crt`), each time that it asks one. `None` where
+    /// it cannot run.
+    ///
+    /// # Panics
+    /// On a build machine (`CI` is set) when it cannot run.
+    pub async fn with_configuration(etc: &Path) -> Option<Self> {
+        // The same demands as for the other one.
+        let _ = Self::shared().await?;
+        fs::create_dir_all("/etc/docker").expect("root may make it");
+        let script = "mount --bind \"$0\" /etc/docker && exec dockerd \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(etc);
+        Some(Self::start(&temporary_directory("dockerd").keep(), command).await)
     }
 
     /// What `DOCKER_HOST` has to be.
@@ -50,10 +67,9 @@ impl Dockerd {
         format!("tcp://127.0.0.1:{}", self.port)
     }
 
-    async fn start() -> Self {
-        let folder = temporary_directory("dockerd").keep();
+    async fn start(folder: &Path, command: Command) -> Self {
         let port = free_port();
-        let child = spawn(&folder, port);
+        let child = spawn(command, folder, port);
         guardian::watch_process(child.id());
         let mut child = child;
         let ping = format!("http://127.0.0.1:{port}/_ping");
@@ -72,10 +88,10 @@ impl Dockerd {
     }
 }
 
-fn spawn(folder: &Path, port: u16) -> Child {
+fn spawn(mut command: Command, folder: &Path, port: u16) -> Child {
     let log = File::create(folder.join("log")).expect("our own folder is writable");
     let option = |name: &str, below: &str| format!("--{name}={}", folder.join(below).display());
-    Command::new("dockerd")
+    command
         .env_clear()
         .env("PATH", environment::search_path())
         .arg(option("data-root", "data"))

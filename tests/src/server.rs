@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::disk::{files_below, temporary_directory};
@@ -26,6 +27,8 @@ pub struct ServerOptions {
     pub config: Option<String>,
     /// Data directory; a temporary one without it.
     pub data: Option<PathBuf>,
+    /// Where it listens; a free port of the loopback address without it.
+    pub listen: Option<String>,
     /// Environment beside the administrator's password.
     pub environment: Vec<(&'static str, String)>,
     /// Program and arguments before the server's command line, which they must `exec`.
@@ -57,11 +60,12 @@ impl Server {
     /// # Panics
     /// When it does not become ready; the message holds its log.
     pub async fn start_with(options: ServerOptions) -> Self {
+        let listen = options.listen.as_deref().unwrap_or("127.0.0.1:0");
         let mut server = Self {
+            authority: listen.to_owned(),
             options,
             folder: temporary_directory("server"),
             child: None,
-            authority: "127.0.0.1:0".to_owned(),
             tls: false,
         };
         server.start_again().await;
@@ -95,11 +99,9 @@ impl Server {
         let child = self.spawn();
         guardian::watch_process(child.id());
         self.child = Some(child);
-        if self.authority.ends_with(":0") {
-            let url = self.announced_address(already_printed).await;
-            let (scheme, authority) = url.split_once("://").expect("a URL was announced");
-            (self.tls, self.authority) = (scheme == "https", authority.to_owned());
-        }
+        let url = self.announced_address(already_printed).await;
+        let (scheme, authority) = url.split_once("://").expect("a URL was announced");
+        (self.tls, self.authority) = (scheme == "https", authority.to_owned());
         let probe = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build();
         let probe = probe.expect("a client");
         let ready = format!("{}/readyz", self.url());
@@ -131,7 +133,7 @@ impl Server {
     /// # Panics
     /// When it does not run.
     pub fn ask_to_stop(&self) {
-        terminate(self.child.as_ref().expect("the server runs"));
+        send(self.child.as_ref().expect("the server runs"), Signal::TERM);
     }
 
     /// The process, as long as it runs.
@@ -141,6 +143,14 @@ impl Server {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// Asks the process to look at its certificate again (SIGHUP).
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn hang_up(&self) {
+        send(self.child.as_ref().expect("the server runs"), Signal::HUP);
     }
 
     /// Asks the process to end (SIGTERM) and waits for it.
@@ -321,12 +331,12 @@ pub fn peak_memory_of(pid: u32) -> Option<u64> {
     Some(kibibytes * 1024)
 }
 
-/// Asks our own child to end.
-fn terminate(child: &Child) {
+/// Sends our own child a signal.
+fn send(child: &Child, signal: Signal) {
     let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     let pid = pid.expect("the kernel gave a valid process id");
     // It may have ended by itself in this moment; waiting for it tells.
-    let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    let _ = rustix::process::kill_process(pid, signal);
 }
 
 #[expect(

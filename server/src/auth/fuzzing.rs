@@ -7,7 +7,8 @@ use super::basic::{self, Credential};
 use super::registry_token::{Basis, TokenSigner};
 use super::secret::Secret;
 use super::token::{self, MachineToken};
-use crate::domain::{Grant, Timestamp};
+use super::upload_pass::UploadPasses;
+use crate::domain::{Grant, Principal, Timestamp, UploadId};
 use crate::metadata::documents::TokenSubject;
 
 /// What an `Authorization` header shows.
@@ -93,5 +94,29 @@ impl Signer {
             | AuthError::TooMany(_)
             | AuthError::Unavailable(_) => Refused::Invalid,
         })
+    }
+}
+
+/// What makes and checks the passes of uploads.
+#[derive(Debug)]
+pub struct Passes(UploadPasses);
+
+impl Passes {
+    /// With one secret.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        Self(UploadPasses::new([secret]))
+    }
+
+    /// The pass of a principal for an upload.
+    #[must_use]
+    pub fn make(&self, upload: UploadId, principal: &Principal) -> Option<String> {
+        self.0.make(upload, principal)
+    }
+
+    /// Whether a text is that.
+    #[must_use]
+    pub fn fits(&self, text: &str, upload: UploadId, principal: &Principal) -> bool {
+        self.0.fits(text, upload, principal)
     }
 }

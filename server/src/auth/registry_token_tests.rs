@@ -169,3 +169,68 @@ fn neither_keys_nor_tokens_show_in_debug_output() {
     assert!(shown.contains(&signer.keys[0].id));
     assert!(shown.len() < 100, "{shown}");
 }
+
+#[test]
+fn a_token_of_the_future_is_refused_beyond_half_a_minute_by_either_of_its_times() {
+    let signer = signer("standpipe");
+    for claim in ["nbf", "iat"] {
+        let at = |seconds: u64| {
+            let mut claims = claims();
+            claims[claim] = json!(NOW.seconds() + seconds);
+            signer.verify(&forge(&signer, &header(&signer), &claims), NOW).map(|_| ())
+        };
+        assert!(at(30).is_ok(), "{claim}");
+        assert!(matches!(at(31), Err(AuthError::Invalid)), "{claim}");
+    }
+}
+
+#[test]
+fn a_token_may_be_as_long_as_the_limit_and_no_longer() {
+    let signer = signer("standpipe");
+    // Base 64 has no text of some lengths; two parts that grow reach them all.
+    let of_length = |length: usize| {
+        let mut sizes = (0..4).flat_map(|kind| (0..length).map(move |id| (kind, id)));
+        let grown = |(kind, id): (usize, usize)| {
+            let (mut header, mut claims) = (header(&signer), claims());
+            header["typ"] = json!("J".repeat(kind));
+            claims["jti"] = json!("1".repeat(id));
+            (header, claims)
+        };
+        let text = |(header, claims): &(Value, Value)| {
+            let part = |value: &Value| (value.to_string().len() * 4).div_ceil(3);
+            // Two dots and a signature of 64 bytes.
+            part(header) + part(claims) + 2 + 86
+        };
+        let found = sizes.find(|sizes| text(&grown(*sizes)) == length).map(grown);
+        let (header, claims) = found.expect("some are of that length");
+        let token = forge(&signer, &header, &claims);
+        assert_eq!(token.expose().len(), length);
+        signer.verify(&token, NOW).map(|_| ())
+    };
+    assert!(of_length(LONGEST).is_ok());
+    assert!(matches!(of_length(LONGEST + 1), Err(AuthError::Invalid)));
+}
+
+#[test]
+fn a_grant_of_an_unknown_kind_is_none() {
+    for (kind, name, action) in
+        [("registry", "catalog", "pull"), ("registry", "other", "*"), ("plugin", "a/b", "pull")]
+    {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        let access = Access { kind, name, actions: vec![action.to_owned()] };
+        assert_eq!(access.grant(), None, "{access:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_that_make_the_first_key_at_once_end_up_with_the_same() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let clock = crate::clock::Clock::manual(NOW);
+    let options = crate::metadata::redb::RedbOptions::default();
+    let path = directory.path().join("meta.redb");
+    let store = crate::metadata::redb::RedbStore::open(&path, options, clock).expect("a database");
+    let (one, other) = tokio::join!(stored_keys(&store), stored_keys(&store));
+    let (one, other) = (one.expect("keys"), other.expect("keys"));
+    assert_eq!(one.pkcs8, other.pkcs8);
+    assert_eq!(stored_keys(&store).await.expect("keys").pkcs8, one.pkcs8);
+}

@@ -199,6 +199,23 @@ mod tests {
     }
 
     #[test]
+    fn what_two_scopes_of_one_name_ask_for_is_asked_for_together() {
+        let all = ["pull", "push", "delete"];
+        let chosen = |bits: usize| {
+            let chosen = all.iter().enumerate().filter(move |(at, _)| bits & (1 << at) != 0);
+            chosen.map(|(_, action)| *action).collect::<Vec<_>>().join(",")
+        };
+        for one in 1..8 {
+            for other in 1..8 {
+                let asked = [one, other].map(|bits| format!("repository:a/b:{}", chosen(bits)));
+                let found = parse(asked.iter().map(String::as_str)).expect("few");
+                let joined = format!("repository:a/b:{}", chosen(one | other));
+                assert_eq!(Scopes(&found).to_string(), joined, "{asked:?}");
+            }
+        }
+    }
+
+    #[test]
     fn the_list_of_packages_has_a_scope_of_its_own() {
         let found = parse(["registry:catalog:* repository:a/b:pull registry:catalog:*"]);
         let text = Scopes(&found.expect("few")).to_string();
@@ -212,5 +229,8 @@ mod tests {
         assert_eq!(parse([scope.repeat(51).as_str()]), Err(TooManyScopes));
         let long = format!("repository:{}:pull", "a".repeat(MOST_BYTES));
         assert_eq!(parse([long.as_str()]), Err(TooManyScopes));
+        let most = "x".repeat(MOST_BYTES);
+        assert_eq!(parse([most.as_str()]), Ok(Vec::new()), "that many bytes and no more");
+        assert_eq!(parse([most.as_str(), "x"]), Err(TooManyScopes));
     }
 }

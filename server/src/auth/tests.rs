@@ -287,13 +287,62 @@ async fn lifetimes_and_names_of_tokens_have_limits_and_old_ends_are_swept() {
         let refused = make(NewToken { name: name.to_owned(), lifetime: None, scopes: None }).await;
         assert!(matches!(refused, Err(RegistryError::Invalid { field: "name", .. })), "{name}");
     }
-    for _ in 0..3 {
-        make(new_token(60)).await.expect("made");
+    let longest = "x".repeat(100);
+    let new = NewToken { name: longest, lifetime: None, scopes: None };
+    let (unsaid, _) = make(new).await.expect("100 characters are allowed");
+    let days = unsaid.expires.map(|end| end.since(unsaid.created).as_secs() / 86_400);
+    assert_eq!(days, Some(90));
+    for seconds in [60, 60, 366 * 24 * 3600] {
+        make(new_token(seconds)).await.expect("made");
     }
-    world.clock.advance(Duration::from_secs(8 * 24 * 3600));
+    world.clock.advance(Duration::from_secs(380 * 24 * 3600));
     let (kept, _) = make(new_token(60)).await.expect("made");
     let page = Page { after: None, limit: 10 };
     assert_eq!(world.auth.pipeline_tokens(&access, page).await.expect("a list"), [kept]);
+}
+
+#[tokio::test]
+async fn making_a_token_forgets_those_that_ended_a_week_ago_and_no_others() {
+    let world = World::new().await;
+    let access = world.shop().await;
+    let make = async |seconds| {
+        let made = world.auth.create_pipeline_token(&access, &change(), new_token(seconds)).await;
+        made.expect("made").0.id
+    };
+    let count = async || {
+        let page = Page { after: None, limit: 10 };
+        world.auth.pipeline_tokens(&access, page).await.expect("a list").len()
+    };
+    let week = Duration::from_secs(7 * 24 * 3600);
+    make(60).await;
+    make(30 * 24 * 3600).await;
+    world.clock.advance(Duration::from_secs(60) + week);
+    make(60).await;
+    assert_eq!(count().await, 3, "a week and no longer");
+    world.clock.advance(Duration::from_millis(1));
+    make(60).await;
+    assert_eq!(count().await, 3, "the first is gone, the long-lived one is not");
+}
+
+#[tokio::test]
+async fn a_page_of_tokens_has_as_many_as_were_asked_for_and_the_next_goes_on_behind_it() {
+    let world = World::new().await;
+    let access = world.shop().await;
+    let mut made = Vec::new();
+    for _ in 0..3 {
+        let token = world.auth.create_pipeline_token(&access, &change(), new_token(60)).await;
+        made.push(token.expect("made").0.id);
+    }
+    made.sort_unstable();
+    let page = async |after: Option<&String>, limit| {
+        let page = Page { after: after.cloned(), limit };
+        let found = world.auth.pipeline_tokens(&access, page).await.expect("a list");
+        found.into_iter().map(|token| token.id).collect::<Vec<_>>()
+    };
+    assert_eq!(page(None, 2).await, made[..2]);
+    assert_eq!(page(None, 3).await, made);
+    assert_eq!(page(Some(&made[1]), 2).await, made[2..]);
+    assert_eq!(page(Some(&made[2]), 2).await, <[String; 0]>::default());
 }
 
 #[tokio::test]

@@ -115,6 +115,26 @@ mod tests {
         assert!(!format!("{one:?} {read:?}").contains(read.secret.expose()));
     }
 
+    #[test]
+    fn what_has_a_right_checksum_and_another_shape_is_no_token() {
+        let (id, secret) = ("0123456789abcdef01234567", "ab".repeat(SECRET_BYTES));
+        let text =
+            |id: &str, secret: &str| format!("{PREFIX}{id}_{secret}{}", checksum(id, secret));
+        assert!(MachineToken::parse(&text(id, &secret)).is_some());
+        for other in ["", &id[1..], "0123456789abcdef012345678", "0123456789ABCDEF01234567"] {
+            assert!(MachineToken::parse(&text(other, &secret)).is_none(), "id {other}");
+        }
+        for other in ["", &secret[1..], &secret.to_uppercase(), &format!("{secret}a")] {
+            assert!(MachineToken::parse(&text(id, other)).is_none(), "secret {other}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_told_from_a_password_by_how_it_begins() {
+        assert!(MachineToken::looks_like_one("sp_cut-off"));
+        assert!(!MachineToken::looks_like_one("correct horse sp_"));
+    }
+
     proptest! {
         #[test]
         fn a_damaged_token_is_no_token(at in 0_usize..99, to in "[0-9a-f_]") {

@@ -73,5 +73,6 @@ mod tests {
         let rotated = UploadPasses::new([&b"another"[..], b"secret"]);
         assert!(rotated.fits(&pass, one, &user(ann)), "keys that no longer sign still check");
         assert_eq!(UploadPasses::new([]).make(one, &user(ann)), None);
+        assert_eq!(format!("{passes:?}"), "UploadPasses { .. }");
     }
 }

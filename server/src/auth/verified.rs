@@ -98,6 +98,9 @@ mod tests {
         let long = "x".repeat(LONGEST + 1);
         assert!(ask(&long) && ask(&long));
         assert_eq!(checks.get(), 4, "a very long token is not kept");
+        let longest = "x".repeat(LONGEST);
+        assert!(ask(&longest) && ask(&longest));
+        assert_eq!(checks.get(), 5, "the longest that is kept");
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub mod files;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod held;
 mod import;
 mod layout;
 mod listing;
@@ -51,6 +52,7 @@ use crate::clock::Clock;
 use crate::domain::{Algorithm, Digest, ObjectKey, Timestamp, UploadId};
 use async_trait::async_trait;
 use files::{Files, OpenFile as _, SystemFiles};
+use held::{Held, OF_A_READER, OF_AN_UPLOAD};
 use layout::Layout;
 use listing::Listing;
 use std::cell::Cell;
@@ -89,6 +91,7 @@ struct Shared<F> {
     /// than most disks and networks.
     hashing: Arc<Semaphore>,
     buffers: Buffers,
+    held: Held,
 }
 
 impl<F: Files> FsBlobStore<F> {
@@ -98,6 +101,19 @@ impl<F: Files> FsBlobStore<F> {
     /// [`BlobError::Storage`] if the directory cannot be used, or if its parts are on different file
     /// systems, between which a file cannot be renamed.
     pub fn open(root: &Path, clock: Clock, files: F) -> Result<Self, BlobError> {
+        Self::open_within(root, clock, files, usize::MAX)
+    }
+
+    /// The same, with requests that hold at most so many files at once.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_within(
+        root: &Path,
+        clock: Clock,
+        files: F,
+        files_held: usize,
+    ) -> Result<Self, BlobError> {
         let layout = Layout::new(root);
         make_directories(&files, &layout)
             .map_err(|error| storage("make the blob directories", error))?;
@@ -113,6 +129,7 @@ impl<F: Files> FsBlobStore<F> {
             changes: Arc::new(Semaphore::new(CHANGING_THREADS)),
             hashing: Arc::new(Semaphore::new(hashing_threads())),
             buffers: Buffers::default(),
+            held: Held::new(files_held),
         };
         shared.settle_uploads()?;
         Ok(Self(Arc::new(shared)))
@@ -136,7 +153,9 @@ impl<F: Files> FsBlobStore<F> {
         body: ByteStream,
         ending: Ending,
     ) -> Result<Session<F>, BlobError> {
-        let session = self.changing(move |shared| Session::load(shared, id)).await?;
+        let room = self.0.held.room(OF_AN_UPLOAD).await?;
+        let session =
+            self.changing(move |shared| Ok(Session::load(shared, id)?.with_room(room))).await?;
         let start = session.written();
         if let Some(asked) = at
             && asked != start
@@ -319,7 +338,11 @@ impl<F: Files> BlobStore for FsBlobStore<F> {
     }
 
     async fn read(&self, key: ObjectKey, offset: u64, length: u64) -> Result<Opened, BlobError> {
-        self.blocking(move |shared| read::open(shared, key, offset, length)).await
+        let room = match length > read::FIRST_CHUNK {
+            true => Some(self.0.held.room(OF_A_READER).await?),
+            false => None,
+        };
+        self.blocking(move |shared| read::open(shared, key, offset, length, room)).await
     }
 
     async fn object_size(&self, key: ObjectKey) -> Result<u64, BlobError> {

@@ -213,6 +213,9 @@ pub enum BlobError {
     /// The disk is full.
     #[error("no space left for blobs")]
     NoSpace(#[source] std::io::Error),
+    /// Requests hold as many files as they may; try again in a moment.
+    #[error("too many blobs are being read and written")]
+    Occupied,
     /// The upload is not as long as the caller thinks.
     #[error("the upload's next byte is {actual}, not {asked}")]
     Offset {

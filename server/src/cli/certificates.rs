@@ -73,34 +73,46 @@ impl Certificates {
         self.tls.clone()
     }
 
-    /// Looks at the files again and again.
-    pub(super) async fn watch(mut self) {
+    /// Looks at the files again and again. From the call on SIGHUP asks for a look; before, it would end
+    /// the process.
+    pub(super) fn watch(mut self) -> impl Future<Output = ()> + Send {
         let mut hangup = signal(SignalKind::hangup()).ok();
-        let mut told = String::new();
-        loop {
-            let asked = async {
-                match &mut hangup {
-                    Some(signal) => drop(signal.recv().await),
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(INTERVAL) => {}
-                () = asked => {}
+        async move {
+            let mut told = String::new();
+            loop {
+                let asked = async {
+                    match &mut hangup {
+                        Some(signal) => drop(signal.recv().await),
+                        None => std::future::pending().await,
+                    }
+                };
+                let asked = tokio::select! {
+                    () = tokio::time::sleep(INTERVAL) => false,
+                    () = asked => true,
+                };
+                self.look_and_tell(asked, &mut told);
             }
-            let problem = match self.look() {
-                Ok(false) => continue,
-                Ok(true) => {
-                    tracing::info!("new connections are shown the new certificate");
-                    String::new()
-                }
-                Err(error) => crate::http::error::chain(&error),
-            };
-            if !problem.is_empty() && problem != told {
-                tracing::error!("{problem}; the certificate before it stays in use");
-            }
-            told = problem;
         }
+    }
+
+    /// Looks, and says what is new; whoever asked is told, too, that nothing is.
+    fn look_and_tell(&mut self, asked: bool, told: &mut String) {
+        let problem = match self.look() {
+            Ok(true) => {
+                tracing::info!("new connections are shown the new certificate");
+                String::new()
+            }
+            Ok(false) if asked => {
+                tracing::info!("SIGHUP: the certificate and its key are as they were");
+                return;
+            }
+            Ok(false) => return,
+            Err(error) => crate::http::error::chain(&error),
+        };
+        if !problem.is_empty() && (asked || problem != *told) {
+            tracing::error!("{problem}; the certificate before it stays in use");
+        }
+        *told = problem;
     }
 
     /// Whether there is something new, which is used from here on.

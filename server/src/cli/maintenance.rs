@@ -189,7 +189,7 @@ async fn open(
     // Nothing is pushed here, and a backup is not the place for a ballast file.
     (config.space.soft_bytes, config.space.hard_bytes, config.space.ballast_bytes) = (0, 0, 0);
     let clock = crate::clock::Clock::system();
-    Ok((open_stores(&config, &held, clock).await?, held))
+    Ok((open_stores(&config, &held, clock, usize::MAX).await?, held))
 }
 
 fn blocking<F>(work: F) -> Result<(), MaintenanceError>

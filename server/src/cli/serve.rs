@@ -5,6 +5,7 @@
 //! to stop a second time.
 
 use super::certificates::{Certificates, TlsError};
+use super::descriptors::Descriptors;
 use crate::app::{App, HttpSettings};
 use crate::auth::{AuthError, AuthSettings, Authenticator, IssuerSettings, OidcAlgorithm, Secret};
 use crate::blobs::BlobError;
@@ -23,7 +24,6 @@ use crate::registry::startup::Mismatch;
 use crate::registry::{Limits, Registry, RegistryError};
 use crate::tasks::{AuditSettings, Tasks};
 use crate::telemetry::{self, TelemetryError};
-use rustix::process::{Resource, Rlimit};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -33,9 +33,6 @@ use tokio::sync::oneshot;
 
 /// Polls of tasks between two looks at the network.
 const EVENT_INTERVAL: u32 = 4;
-
-/// Open files that are not for connections.
-const OWN_DESCRIPTORS: u64 = 64;
 
 /// How long a start waits for the sweep before it opens the port.
 const WAIT_FOR_SWEEP: Duration = Duration::from_secs(1);
@@ -133,7 +130,8 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
     let config = loaded.config;
     let directory = DataDir::hold(&config.data_dir)?;
     let clock = Clock::system();
-    let registry = open_registry(&config, &directory, clock).await?;
+    let descriptors = Descriptors::of_process(config.http.most_connections);
+    let registry = open_registry(&config, &directory, clock, descriptors.files).await?;
     // What is pushed from here on must not be overwritten by a backup into this directory.
     directory.forget_note()?;
     let settings = AuthSettings {
@@ -178,7 +176,7 @@ async fn start(loaded: Loaded) -> Result<(), ServeError> {
         let _: Result<(), _> = stopped.await;
     };
     let served = tokio::select! {
-        served = serve(listener, app, options(&config), tls.as_ref(), shutdown) => served,
+        served = serve(listener, app, options(&config, descriptors), tls.as_ref(), shutdown) => served,
         () = stop_signals(signals, stop) => return Err(ServeError::StoppedAtOnce),
     };
     if let Some(watching) = watching {
@@ -193,8 +191,9 @@ async fn open_registry(
     config: &Config,
     directory: &DataDir,
     clock: Clock,
+    files_held: usize,
 ) -> Result<Registry, ServeError> {
-    let registry = open_stores(config, directory, clock).await?;
+    let registry = open_stores(config, directory, clock, files_held).await?;
     registry.check_identity().await?;
     let report = registry.recover_uploads().await?;
     if report.uploads_removed + report.uploads_forgotten > 0 {
@@ -207,11 +206,12 @@ async fn open_registry(
     Ok(registry)
 }
 
-/// Opens the two stores of a directory as they are.
+/// Opens the two stores of a directory as they are; requests hold at most so many files at once.
 pub(super) async fn open_stores(
     config: &Config,
     directory: &DataDir,
     clock: Clock,
+    files_held: usize,
 ) -> Result<Registry, ServeError> {
     let options = RedbOptions { cache_bytes: config.database.cache_bytes };
     let (path, database_clock) = (directory.database(), clock.clone());
@@ -219,7 +219,7 @@ pub(super) async fn open_stores(
     let opened =
         tokio::task::spawn_blocking(move || RedbStore::open(&path, options, database_clock));
     let metadata = opened.await.map_err(|_| ServeError::DamagedDatabase)??;
-    let blobs = FsBlobStore::open(directory.path(), clock.clone(), SystemFiles)?;
+    let blobs = FsBlobStore::open_within(directory.path(), clock.clone(), SystemFiles, files_held)?;
     let marks = Marks {
         soft: config.space.soft_bytes,
         hard: config.space.hard_bytes,
@@ -285,39 +285,14 @@ fn http_settings(config: &Config, address: SocketAddr) -> HttpSettings {
     }
 }
 
-/// The files that the process may have open, once it has asked for as many as it can get.
-fn descriptors() -> u64 {
-    let mut limit = rustix::process::getrlimit(Resource::Nofile);
-    let asked = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if rustix::process::setrlimit(Resource::Nofile, asked).is_ok() {
-        limit = asked;
-    }
-    limit.current.unwrap_or(u64::MAX)
-}
-
-/// How many connections fit into so many open files. Each may need a file beside its socket, and the
-/// database, uploads that are being finished and collection need some whatever the clients do.
-fn connections_within(wanted: usize, descriptors: u64) -> usize {
-    let fit = descriptors.saturating_sub(OWN_DESCRIPTORS.min(descriptors / 2)) / 2;
-    let fit = usize::try_from(fit).unwrap_or(usize::MAX).max(1);
-    if fit < wanted {
-        tracing::warn!(
-            wanted,
-            fit,
-            "the limit on open files ({descriptors}) allows {fit} connections at once, not {wanted} (http.most_connections); raise it (LimitNOFILE=, ulimit -n)"
-        );
-    }
-    wanted.min(fit)
-}
-
-fn options(config: &Config) -> ServeOptions {
+fn options(config: &Config, descriptors: Descriptors) -> ServeOptions {
     ServeOptions {
         pace: Pace {
             patience: Duration::from_secs(config.http.idle_body_seconds),
             bytes_per_second: config.http.minimum_bytes_per_second,
         },
         head: Duration::from_secs(config.http.head_seconds),
-        most_connections: connections_within(config.http.most_connections, descriptors()),
+        most_connections: descriptors.connections,
         most_connections_of_a_source: config.http.most_connections_per_source,
         notice: Duration::from_secs(config.http.notice_seconds),
         drain: Duration::from_secs(config.http.drain_seconds),

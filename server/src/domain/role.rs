@@ -130,6 +130,30 @@ impl FromStr for Visibility {
 mod tests {
     use super::*;
 
+    #[test]
+    fn roles_and_visibilities_are_read_by_their_names_and_by_nothing_else() {
+        for (name, role) in [("read", Role::Read), ("write", Role::Write), ("admin", Role::Admin)] {
+            assert_eq!((role.as_str(), name.parse()), (name, Ok(role)));
+        }
+        for (name, kind) in [("private", Visibility::Private), ("public", Visibility::Public)] {
+            assert_eq!((kind.as_str(), name.parse()), (name, Ok(kind)));
+        }
+        for other in ["", "Read", "owner", "public "] {
+            assert_eq!(other.parse::<Role>(), Err(InvalidRole), "{other}");
+            assert_eq!(other.parse::<Visibility>(), Err(InvalidVisibility), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_action_is_named_in_a_sentence() {
+        let phrase = |action: Action| format!("the role write is needed to {}", action.phrase());
+        assert_eq!(phrase(Action::Push), "the role write is needed to push");
+        assert_eq!(
+            phrase(Action::Delete),
+            "the role write is needed to delete tags, manifests and blobs"
+        );
+    }
+
     /// The seed's sentences: Read pulls; Write pushes and deletes tags; Admin creates packages and
     /// deletes images.
     #[test]

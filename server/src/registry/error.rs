@@ -48,7 +48,7 @@ pub enum RegistryError {
     #[error("the request's body broke off")]
     BodyBroken(#[source] StreamError),
     /// Too much is waiting; try again in a moment.
-    #[error("too many changes are waiting to be written; try again in a moment")]
+    #[error("too much is waiting; try again in a moment")]
     Busy,
     /// Something was changed by somebody else meanwhile.
     #[error("{0} was changed meanwhile; read it again and repeat")]
@@ -202,6 +202,7 @@ impl From<BlobError> for RegistryError {
             BlobError::Busy => Self::UploadBusy,
             BlobError::Digest { expected, actual } => Self::DigestMismatch { expected, actual },
             BlobError::NoSpace(_) => Self::NoSpace,
+            BlobError::Occupied => Self::Busy,
             BlobError::Offset { actual, .. } => Self::UploadOffset { actual },
             BlobError::TooLarge(limit) => Self::BlobTooLarge(limit),
             BlobError::UnknownUpload(_) => Self::UploadUnknown,

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) issuers: Vec<IssuerSettings>,
     /// What each call to the disk does first.
     pub(crate) disk: Option<Hook>,
+    /// Files that requests may hold open at once, on a disk without a hook.
+    pub(crate) files_held: usize,
 }
 
 impl Default for Settings {
@@ -70,6 +72,7 @@ impl Default for Settings {
             pace: Pace::default(),
             issuers: Vec::new(),
             disk: None,
+            files_held: usize::MAX,
         }
     }
 }
@@ -105,7 +108,8 @@ impl World {
 
     /// The same with a clock of the test's.
     async fn open_at(directory: tempfile::TempDir, clock: Clock, settings: Settings) -> Self {
-        let (metadata, blobs) = disk::stores(directory.path(), &clock, settings.disk.as_ref());
+        let (hook, held) = (settings.disk.as_ref(), settings.files_held);
+        let (metadata, blobs) = disk::stores(directory.path(), &clock, hook, held);
         let limits = settings.limits.clone();
         let registry = Registry::new(metadata, blobs, clock.clone(), limits, None);
         registry.check_identity().await.expect("two halves of one");

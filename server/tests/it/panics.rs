@@ -129,7 +129,7 @@ fn die_while_writing(directory: &Path) {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         let clock = Clock::manual(Timestamp(1));
-        let (store, _) = crate::harness::stores(directory, &clock, Some(&hook));
+        let (store, _) = crate::harness::stores(directory, &clock, Some(&hook), usize::MAX);
         let (change, kind) = (Change::by_server("test"), DocumentKind::Setting);
         store.put_document(&change, kind, "first", None, b"1".to_vec()).await.expect("written");
         eprintln!("acknowledged");

@@ -1,12 +1,15 @@
 //! Clients that hold connections and move next to nothing, over real sockets.
 
-use crate::harness::World;
+use crate::harness::{Settings, World};
 use crate::serve::{DEADLINE, Running, rest, statuses};
+use axum::body::Body;
+use axum::http::{Method, Request, header};
 use standpipe_server::http::pace::Pace;
 use standpipe_server::http::serve::ServeOptions;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tower::ServiceExt as _;
 
 /// Each pause of a drip; far below every patience here.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -202,4 +205,28 @@ async fn one_source_cannot_take_all_connections() {
     };
     tokio::time::timeout(DEADLINE, again).await.expect("what was closed can be opened again");
     running.stop().await;
+}
+
+#[tokio::test]
+async fn pulls_and_pushes_beyond_the_open_files_are_told_to_come_again() {
+    let world = World::with(Settings { files_held: 2, ..Settings::default() }).await;
+    let (path, authorization) = large_blob(&world).await;
+    let begin = async || {
+        let request = Request::get(&path).header(header::AUTHORIZATION, &authorization);
+        let request = request.body(Body::empty()).expect("a legal request");
+        let response = world.router.clone().oneshot(request).await.expect("the router answers");
+        assert_eq!(response.status(), 200);
+        response
+    };
+    // Two who do not read on.
+    let slow = [begin().await, begin().await];
+    let ann = world.holder(&authorization);
+    let pull = ann.get(&path).await.refused(503, "UNAVAILABLE");
+    assert_eq!(pull.header("retry-after"), "1");
+    let upload = ann.start_upload("acme/shop").await;
+    let push = ann.send(Method::PATCH, &upload, &[], "bytes").await.refused(503, "UNAVAILABLE");
+    assert_eq!(push.header("retry-after"), "1");
+    drop(slow);
+    let _ = ann.get(&path).await.expect(200);
+    let _ = ann.send(Method::PATCH, &upload, &[], "bytes").await.expect(202);
 }

@@ -276,6 +276,34 @@ async fn one_request_may_ask_for_several_scopes_in_one_parameter_or_in_many() {
 }
 
 #[tokio::test]
+async fn a_narrow_registry_token_is_401_where_another_could_do_more_and_403_where_none_could() {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    let holder = async |scopes: &str| {
+        let kind = [("content-type", "application/json")];
+        let body = format!(r#"{{"name":"t","scopes":{scopes}}}"#);
+        let made = ann.send(Method::POST, "/api/v1/tokens", &kind, body).await.expect(201).json();
+        world.holder(&basic("ann", made["token"].as_str().expect("a token")))
+    };
+    let push = async |client: &Client| client.post("/v2/acme/shop/blobs/uploads/").await;
+    let wide = holder(r#"["pull","push"]"#).await;
+    let narrow = world.narrowed(&wide, &["repository:acme/shop:pull"]).await;
+    let refused = push(&narrow).await.refused(401, "UNAUTHORIZED");
+    let wanted = "scope=\"repository:acme/shop:pull,push\",error=\"insufficient_scope\"";
+    assert!(challenge(&refused).ends_with(wanted), "{refused:?}");
+    let fetched = world.narrowed(&wide, &["repository:acme/shop:pull,push"]).await;
+    let _ = push(&fetched).await.expect(202);
+    // Whatever is fetched with this one, it will not push.
+    let pull = holder(r#"["pull"]"#).await;
+    let fetched = world.narrowed(&pull, &["repository:acme/shop:pull,push"]).await;
+    for client in [&pull, &fetched] {
+        let refused = push(client).await.refused(403, "DENIED");
+        assert!(refused.message().contains("without the scope push"), "{refused:?}");
+        assert!(challenge(&refused).is_empty(), "{refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn containerd_posts_first_and_comes_back_with_get() {
     let world = World::new().await;
     let dora = with_password(&world).await;

@@ -6,6 +6,7 @@
 
 use super::Shared;
 use super::files::{Files, OpenFile};
+use super::held::Room;
 use crate::blobs::buffers::{Buffer, Buffers};
 use crate::blobs::{BlobError, ByteStream, Opened, broken_task};
 use crate::domain::ObjectKey;
@@ -19,14 +20,15 @@ use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
 /// Bytes read together with opening; most blobs that are not layers are smaller.
-const FIRST_CHUNK: u64 = 64 << 10;
+pub(super) const FIRST_CHUNK: u64 = 64 << 10;
 
-/// Opens an object and reads its first chunk; blocks.
+/// Opens an object and reads its first chunk; blocks. What is longer needs room for a file that stays open.
 pub(super) fn open<F: Files>(
     shared: &Shared<F>,
     key: ObjectKey,
     offset: u64,
     length: u64,
+    room: Option<Room>,
 ) -> Result<Opened, BlobError> {
     let file = shared.open_object(key)?;
     let facts = file.facts().map_err(|error| super::storage("measure an object", error))?;
@@ -41,6 +43,7 @@ pub(super) fn open<F: Files>(
     }
     let chunks = Chunks {
         file: Arc::new(file),
+        _room: room,
         buffers: shared.buffers.clone(),
         key,
         offset,
@@ -53,6 +56,7 @@ pub(super) fn open<F: Files>(
 /// The rest of an object being read.
 struct Chunks<F> {
     file: Arc<F>,
+    _room: Option<Room>,
     buffers: Buffers,
     key: ObjectKey,
     /// Where the next read begins.

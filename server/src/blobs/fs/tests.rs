@@ -8,6 +8,7 @@ use crate::blobs::{BlobError, BlobStore, ByteStream, Object};
 use crate::clock::Clock;
 use crate::domain::{Algorithm, ObjectKey, Timestamp, UploadId};
 use crate::fault::{Fault, Lasting};
+use futures_util::StreamExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -341,4 +342,29 @@ async fn a_power_loss_leaves_the_old_identity_or_the_new_and_nothing_between() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn requests_hold_only_so_many_files_and_the_next_is_told_to_come_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let store = FsBlobStore::open_within(directory.path(), clock(), SystemFiles, 3).expect("opens");
+    let (long, short) = (content(200_000), content(100));
+    let object = store_blob(&store, &long).await;
+    let small = store_blob(&store, &short).await;
+    let read = || store.read(object.key, 0, long.len() as u64);
+    let held = [read().await.expect("one"), read().await.expect("two"), read().await.expect("all")];
+    assert!(matches!(read().await, Err(BlobError::Occupied)));
+    let id = begin(&store).await;
+    let refused = store.append(id, None, None, ByteStream::once(vec![1])).await;
+    assert!(matches!(refused, Err(BlobError::Occupied)));
+    // What is read at once holds nothing.
+    store.read(small.key, 0, short.len() as u64).await.expect("reads");
+    drop(held);
+    assert_eq!(append(&store, id, b"now there is room").await, 17);
+    let mut again = read().await.expect("there is room");
+    let mut length = 0;
+    while let Some(piece) = again.bytes.next().await {
+        length += piece.expect("reads").len();
+    }
+    assert_eq!(length, long.len());
 }

@@ -13,6 +13,7 @@
 
 use super::Shared;
 use super::files::{Files, OpenFile};
+use super::held::Room;
 use super::state::{NEVER_SYNCED, State};
 use crate::blobs::buffers::Buffer;
 use crate::blobs::checkout::{Checkout, Purpose};
@@ -49,6 +50,8 @@ pub(super) struct Session<F: Files> {
     loaded: u64,
     /// What is written when the upload is finished, and not before.
     waiting: Vec<Buffer>,
+    /// What keeps both files open beyond one operation.
+    _room: Option<Room>,
 }
 
 /// Begins an upload. Nothing is synced: until the first checkpoint nothing is promised.
@@ -158,6 +161,7 @@ impl<F: Files> Session<F> {
             written,
             loaded: written,
             waiting: Vec::new(),
+            _room: None,
         };
         if length > session.state.offset { session.cut() } else { Ok(session) }
     }
@@ -181,6 +185,11 @@ impl<F: Files> Session<F> {
     /// The same upload with bytes at its end that [`finish`](Self::finish) is to write.
     pub(super) fn with_waiting(self, waiting: Vec<Buffer>) -> Self {
         Self { waiting, ..self }
+    }
+
+    /// The same upload, whose files may stay open until its body has come.
+    pub(super) fn with_room(self, room: Room) -> Self {
+        Self { _room: Some(room), ..self }
     }
 
     /// Adds bytes at the end. After an error the session is over and

@@ -53,11 +53,13 @@ pub(crate) fn stores(
     directory: &Path,
     clock: &Clock,
     hook: Option<&Hook>,
+    files_held: usize,
 ) -> (Arc<dyn MetadataStore>, Arc<dyn BlobStore>) {
     let (database, options) = (directory.join("meta.redb"), RedbOptions::default());
     let Some(hook) = hook.cloned() else {
         let metadata = RedbStore::open(&database, options, clock.clone()).expect("a database");
-        let blobs = FsBlobStore::open(directory, clock.clone(), SystemFiles).expect("blobs");
+        let blobs = FsBlobStore::open_within(directory, clock.clone(), SystemFiles, files_held);
+        let blobs = blobs.expect("blobs");
         return (Arc::new(metadata), Arc::new(blobs));
     };
     let files = HookedFiles { files: SystemFiles, hook: hook.clone() };
