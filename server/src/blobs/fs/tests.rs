@@ -344,7 +344,7 @@ async fn a_power_loss_leaves_the_old_identity_or_the_new_and_nothing_between() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn requests_hold_only_so_many_files_and_the_next_is_told_to_come_again() {
     let directory = tempfile::tempdir().expect("a directory");
     let store = FsBlobStore::open_within(directory.path(), clock(), SystemFiles, 3).expect("opens");
