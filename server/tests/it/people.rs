@@ -266,3 +266,28 @@ async fn when_a_token_was_last_used_is_shown_and_outlives_a_restart_of_the_count
     let left = world.app.registry.metadata().token_use(&id).await.expect("readable");
     assert_eq!(left, None, "nothing is left of a token that is gone");
 }
+
+#[tokio::test]
+async fn a_token_that_ended_is_listed_for_a_week_and_forgotten_when_the_next_is_made() {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    let make = async |name: &str| {
+        post(&ann, "/tokens", json!({"name": name, "lifetime_seconds": 60})).await
+    };
+    let names = async || {
+        let mut names = column(&get(&ann, "/tokens").await.expect(200), "name");
+        // Of the one that she logs in with.
+        names.retain(|name| name != "test");
+        names.sort();
+        names
+    };
+    let longest = "x".repeat(100);
+    let _ = make(&longest).await.expect(201);
+    problem(make(&"x".repeat(101)).await, 400, "name: ");
+    world.clock.advance(Duration::from_secs(60 + 7 * 24 * 3600));
+    let _ = make("second").await.expect(201);
+    assert_eq!(names().await, ["second", &longest]);
+    world.clock.advance(Duration::from_millis(1));
+    let _ = make("third").await.expect(201);
+    assert_eq!(names().await, ["second", "third"]);
+}
