@@ -22,10 +22,11 @@ pub fn server_scope(data: &[u8]) {
         };
         let written = |action: &str| {
             pieces().any(|piece| {
-                let actions = piece.rsplit(':').next().unwrap_or_default().split(',');
-                piece.starts_with("repository")
-                    && piece.contains(&format!(":{}:", grant.name))
-                    && actions.into_iter().any(|found| found == action || found == "*")
+                let Some((kind, rest)) = piece.split_once(':') else { return false };
+                let Some((name, actions)) = rest.rsplit_once(':') else { return false };
+                (kind == "repository" || kind.starts_with("repository("))
+                    && name == grant.name.to_string()
+                    && actions.split(',').any(|found| found == action || found == "*")
             })
         };
         for (granted, action) in

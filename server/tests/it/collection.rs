@@ -151,6 +151,24 @@ async fn a_manifest_deleted_by_digest_is_kept_and_comes_back_with_its_blobs() {
 }
 
 #[tokio::test]
+async fn what_a_writer_is_told_exists_stays_for_longer_by_it_and_what_a_reader_is_told_does_not() {
+    let (world, shop) = world().await;
+    let (ann, bob) = (world.client("ann").await, world.client("bob").await);
+    let loose = ann.push_blob("acme/shop", b"loose").await;
+    let path = format!("/v2/acme/shop/blobs/{loose}");
+    let lease = async || {
+        let held = get(&bob, &format!("{shop}/holders?digest={loose}")).await.expect(200).json();
+        held["lease_until"].as_str().expect("a moment").to_owned()
+    };
+    let first = lease().await;
+    world.clock.advance(HOUR * 6);
+    let _ = bob.head(&path).await.expect(200);
+    assert_eq!(lease().await, first);
+    let _ = ann.head(&path).await.expect(200);
+    assert!(lease().await > first, "{first}");
+}
+
+#[tokio::test]
 async fn what_holds_something_and_what_is_looked_at_again_is_told() {
     let (world, shop) = world().await;
     let (ann, bob) = (world.client("ann").await, world.client("bob").await);

@@ -255,6 +255,26 @@ async fn a_request_let_in_before_its_token_ended_completes() {
 }
 
 #[tokio::test]
+async fn a_role_that_is_taken_away_while_a_body_comes_lets_the_upload_not_become_a_blob() {
+    let world = World::new().await;
+    let ann = world.client("ann").await;
+    let token = world.narrowed(&ann, &["repository:acme/shop:pull,push"]).await;
+    let upload = token.start_upload("acme/shop").await;
+    let crate::harness::Halting { body, reached, rest } = crate::harness::halting("01");
+    let digest = crate::harness::digest(b"0123");
+    let close = format!("{upload}&digest={digest}");
+    let sent = tokio::spawn({
+        let token = token.clone();
+        async move { token.send(Method::PUT, &close, &[], body).await }
+    });
+    reached.await.expect("the request was let in");
+    world.grant("acme", "shop", "ann", standpipe_server::domain::Role::Read).await;
+    rest.send("23").expect("the body is still awaited");
+    let _ = sent.await.expect("an answer").refused(403, "DENIED");
+    let _ = ann.head(&format!("/v2/acme/shop/blobs/{digest}")).await.expect(404);
+}
+
+#[tokio::test]
 async fn one_request_may_ask_for_several_scopes_in_one_parameter_or_in_many() {
     let world = World::new().await;
     let ann = world.client("ann").await;
