@@ -80,7 +80,9 @@ impl Server {
             let ours = matches!(kind, "application/json" | "application/problem+json");
             assert!(ours, "{kind} {what}");
         }
-        if kind.contains("json") && !body.is_empty() && !kind.contains("vnd.") {
+        // A manifest is what somebody pushed, byte for byte, under the type that they gave.
+        let pushed = parts.headers.contains_key("docker-content-digest");
+        if kind.contains("json") && !body.is_empty() && !kind.contains("vnd.") && !pushed {
             let json = serde_json::from_slice::<Value>(&body);
             assert!(json.is_ok(), "{what}: {}", String::from_utf8_lossy(&body));
         }
