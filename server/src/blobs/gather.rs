@@ -24,6 +24,9 @@ pub(super) enum End {
     TooLarge(u64),
 }
 
+/// Bytes copied in before others may have the thread and the processor.
+const AT_A_TIME: usize = 64 << 10;
+
 /// Sends a body to `writer` in pieces, and whatever came before a premature end too. `start` is the
 /// length of the upload so far and `most` how long it may become.
 pub(super) async fn gather(
@@ -34,8 +37,12 @@ pub(super) async fn gather(
     writer: &mpsc::Sender<Buffer>,
 ) -> End {
     let mut piece = Buffer::own(0);
-    let mut length = start;
+    let (mut length, mut copied) = (start, 0);
     let end = loop {
+        if copied >= AT_A_TIME {
+            give_way().await;
+            copied = 0;
+        }
         let mut frame = match body.next().await {
             None => break End::Complete,
             Some(Err(error)) => break End::Broken(error),
@@ -48,6 +55,7 @@ pub(super) async fn gather(
         {
             break End::TooLarge(most);
         }
+        copied += frame.len();
         while !frame.is_empty() {
             if piece.room() == 0 {
                 piece = next_buffer(piece, frame.len(), buffers);
@@ -67,6 +75,14 @@ pub(super) async fn gather(
         let _ = writer.send(piece).await;
     }
     end
+}
+
+/// Lets others go first: requests that wait for this thread of the runtime, and threads that wait for
+/// this processor. A body that comes faster than it is written would otherwise be copied in for tenths of
+/// a millisecond at a time, and who asks for a manifest waits so long, several times.
+async fn give_way() {
+    std::thread::yield_now();
+    tokio::task::yield_now().await;
 }
 
 /// A body of one small frame gets a small buffer; a second frame means there is more to come.
