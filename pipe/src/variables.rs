@@ -120,7 +120,7 @@ pub const VARIABLES: &[Variable] = &[
     },
     Variable {
         name: "COMPRESSION",
-        default: DefaultValue::Constant("gzip:5"),
+        default: DefaultValue::Constant("gzip:3"),
         description: "For layers that are not compressed: gzip or gzip:1 to gzip:9, zstd or zstd:1 to zstd:19, none.",
     },
     Variable {

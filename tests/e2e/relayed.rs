@@ -1,4 +1,5 @@
-//! Little of a large image comes out of an engine of the classic store without an export.
+//! Little of a large image comes out of an engine of the classic store without an export; a new one in
+//! two exports side by side.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -155,4 +156,50 @@ async fn an_engine_that_cannot_reach_the_pipe_exports() {
     .await;
     setting.assert_clean().await;
     let _ = setting.docker.run(&["rmi", "--force", &id, &old_id]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_large_new_image_the_lower_layers_come_by_themselves_and_nothing_is_left() {
+    let Some(docker) = Client::find(Kind::Docker).await else { return };
+    let Some(engine) = Dockerd::shared().await else { return };
+    let setting = Setting::new(docker, engine.host()).await;
+    let (name, folder) = (unique("large"), temporary_directory("large"));
+    let mut recipe = "FROM scratch\n".to_owned();
+    for layer in ["one", "two", "three"] {
+        let file = File::create(folder.path().join(layer)).and_then(|file| file.set_len(LARGE));
+        file.expect("our own folder is writable");
+        recipe.push_str(&format!("COPY {layer} /\n"));
+    }
+    let top = Payload::new(91, 300_000);
+    top.write_to(&folder.path().join("top")).expect("our own folder is writable");
+    fs::write(folder.path().join("Dockerfile"), recipe + "COPY top /\n")
+        .expect("our own folder is writable");
+    let context = folder.path().to_string_lossy();
+    let _ = setting.docker.run(&["build", "--tag", &name, &context]).await;
+    let id = setting.id(&name).await;
+    let pushed = setting.push(&name, "1", &[]).await;
+    let told = pushed.finished.output();
+    // Where there is one processor, nothing would be won by it.
+    let is_worth_it =
+        std::thread::available_parallelism().is_ok_and(|processors| processors.get() > 1);
+    let lower = told.split_once("by themselves as well, as image ");
+    assert_eq!(lower.is_some(), is_worth_it, "{told}");
+    assert!(!told.contains("did not come by themselves"), "{told}");
+    assert_eq!(setting.exports(&id).await, 1);
+    if let Some((_, rest)) = lower {
+        let lower = rest.split_whitespace().next().expect("the image's ID");
+        assert_eq!(setting.exports(lower).await, 1);
+        let images = setting.docker.run(&["images", "--all", "--quiet", "--no-trunc"]).await;
+        assert!(!images.stdout.contains(lower), "{images}");
+    }
+
+    // The same bytes as by one export.
+    let archive = folder.path().join("image.tar").to_string_lossy().into_owned();
+    let _ = setting.docker.run(&["save", "--output", &archive, &name]).await;
+    let empty = World::with_packages(&["app"]).await;
+    let token = empty.pipeline_token().await;
+    let run = PipeRun::push(&setting.host, &empty.server, &token, "app");
+    let run = run.set("SOURCE", &format!("docker-archive:{archive}"));
+    assert_eq!(run.finish().await.digest(), pushed.digest());
+    let _ = setting.docker.run(&["rmi", "--force", &id]).await;
 }

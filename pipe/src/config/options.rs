@@ -166,7 +166,7 @@ pub enum Compression {
 
 impl Default for Compression {
     fn default() -> Self {
-        Self::Gzip(5)
+        Self::Gzip(3)
     }
 }
 
@@ -185,7 +185,7 @@ impl Compression {
             }
         };
         match method {
-            "gzip" => Ok(Self::Gzip(within(5, 9)?.into())),
+            "gzip" => Ok(Self::Gzip(within(3, 9)?.into())),
             "zstd" => Ok(Self::Zstd(within(3, 19)?.into())),
             "none" if level.is_none() => Ok(Self::Raw),
             _ => Err(format!("{text:?} is none of gzip, gzip:LEVEL, zstd, zstd:LEVEL, none")),
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn compression_has_a_method_and_a_level() {
         let parse = |text| Compression::parse(Some(text));
-        assert_eq!(Compression::parse(None), Ok(Compression::Gzip(5)));
+        assert_eq!(Compression::parse(None), Ok(Compression::Gzip(3)));
         assert_eq!(parse("gzip:1"), Ok(Compression::Gzip(1)));
         assert_eq!(parse("zstd"), Ok(Compression::Zstd(3)));
         assert_eq!(parse(" zstd:19 "), Ok(Compression::Zstd(19)));

@@ -22,6 +22,7 @@ pub mod fuzzing;
 mod layout;
 mod listed;
 mod location;
+mod lower;
 mod members;
 mod near;
 mod pack;
@@ -243,12 +244,10 @@ impl Source {
         };
         if let (Kind::Daemon(daemon), What::Local(local)) = (&self.0, &selected.what)
             && !local.is_stored
-            && !selected.known.is_empty()
         {
             let image = part::image(daemon, local, &selected.name, &config.platforms, &reading);
-            match image.await? {
-                Some(image) => return Ok(image),
-                None => tracing::debug!("the export is not as expected: reading all of it"),
+            if let Some(image) = image.await? {
+                return Ok(image);
             }
         }
         let about;

@@ -2,7 +2,8 @@
 //!
 //! Of an image whose layers and configuration are all known nothing is read. Little of a large one comes
 //! through a relay (`relay`). Of any other, and if that does not work, an export is read until what is
-//! missing has come by, and what is known is passed over.
+//! missing has come by, and what is known is passed over; of a large one the lower layers are exported by
+//! themselves as well, because they come sooner so (`lower`).
 //! Invariant: an image comes out only if its configuration is the one that the daemon named and has
 //! the layers that the daemon named, each hashed here or known; what does not fit is no image here,
 //! and then everything is read instead.
@@ -15,6 +16,7 @@ use super::choose;
 use super::daemon::Daemon;
 use super::documents::Configuration;
 use super::files::{BLOBS, LARGEST_DOCUMENT, Reading, invalid};
+use super::lower::{self, Lower};
 use super::members::{Kind, Members};
 use super::pack::{self, Compression};
 use super::relay::{self, Fetched as Part, Need};
@@ -24,6 +26,7 @@ use crate::config::Platform;
 use crate::error::Error;
 use crate::image::{Blob, Digest, IMAGE_CONFIG, Image, Manifest};
 use crate::known::Known;
+use crate::progress::Progress;
 
 /// The image, or none if the export was not what was expected.
 pub(super) async fn image(
@@ -42,28 +45,98 @@ pub(super) async fn image(
     let need = Need::new(&diff_ids, id, &reading.known);
     let mut part = Part::default();
     if !part.has_all(&need)
+        && !reading.known.is_empty()
         && let Some(fetched) = relay::fetch(daemon, local, &diff_ids, &need, reading).await
     {
         part = fetched;
     }
     if !part.has_all(&need) {
-        let read = {
-            let (need, diff_ids) = (need.clone(), diff_ids.clone());
-            move |tar, reading: &Reading| read(tar, &need, &diff_ids, reading)
-        };
-        part = daemon.read_export(local, name, reading, read).await?;
+        match lower::make(daemon, local, &diff_ids, &need.layers).await {
+            Some(lower) => {
+                part = twofold(daemon, local, &lower, name, &need, &diff_ids, reading).await?;
+            }
+            // What is needed as a whole is left to those who know every kind of export.
+            None if reading.known.is_empty() => return Ok(None),
+            None => part = export(daemon, local, name, &need, &diff_ids, reading).await?,
+        }
     }
     if !part.has_all(&need) {
+        tracing::debug!("the export is not as expected: reading all of it");
         return Ok(None);
     }
     let built = build(local, &diff_ids, &part, &reading.known);
     built.map_err(|error| Fault::from(error).about(&about))
 }
 
+/// Exports the image and its lower layers at the same time, and reads of each what the other is not
+/// read for.
+async fn twofold(
+    daemon: &Daemon,
+    local: &Local,
+    lower: &Lower,
+    name: &str,
+    need: &Need,
+    diff_ids: &[Digest],
+    reading: &Reading,
+) -> Result<Part, Error> {
+    let (below, above) = need.split(&diff_ids[..lower.layers]);
+    // What is read is told of the whole.
+    let aside = Reading { progress: Progress::default(), ..reading.clone() };
+    let lower_half = async {
+        let diff_ids = &diff_ids[..lower.layers];
+        Ok(export(daemon, &lower.local, name, &below, diff_ids, &aside).await)
+    };
+    let whole = async {
+        match Part::default() {
+            nothing if nothing.has_all(&above) => Ok(nothing),
+            _ => export(daemon, local, name, &above, diff_ids, reading).await,
+        }
+    };
+    let (lower_half, mut part) = tokio::try_join!(lower_half, whole)?;
+    match lower_half {
+        Ok(lower_half) => part.layers.extend(lower_half.layers),
+        Err(error) => tracing::debug!("the lower layers did not come by themselves: {error}"),
+    }
+    let missing = need.without(&part);
+    if !part.has_all(need) && part.has_all(&above) {
+        let rest = export(daemon, local, name, &missing, diff_ids, reading).await?;
+        part.layers.extend(rest.layers);
+    }
+    Ok(part)
+}
+
+/// Exports an image and reads of it what is needed.
+async fn export(
+    daemon: &Daemon,
+    local: &Local,
+    name: &str,
+    need: &Need,
+    diff_ids: &[Digest],
+    reading: &Reading,
+) -> Result<Part, Error> {
+    let (need, diff_ids) = (need.clone(), diff_ids.to_vec());
+    let read = move |tar, reading: &Reading| read(tar, &need, &diff_ids, reading);
+    daemon.read_export(local, name, reading, read).await
+}
+
 impl Need {
     fn new(diff_ids: &[Digest], id: Digest, known: &Arc<Known>) -> Self {
         let missing = diff_ids.iter().filter(|diff_id| known.layer(diff_id).is_none());
         let config = known.config().is_none().then_some(id);
+        Self { layers: missing.cloned().collect(), config }
+    }
+
+    /// What of it is among these layers, and everything else.
+    fn split(&self, lower: &[Digest]) -> (Self, Self) {
+        let (below, above) = self.layers.iter().cloned().partition(|layer| lower.contains(layer));
+        let above = Self { layers: above, config: self.config.clone() };
+        (Self { layers: below, config: None }, above)
+    }
+
+    /// What of it is still to come.
+    fn without(&self, part: &Part) -> Self {
+        let missing = self.layers.iter().filter(|layer| !part.layers.contains_key(layer));
+        let config = self.config.clone().filter(|_| part.config.is_none());
         Self { layers: missing.cloned().collect(), config }
     }
 }

@@ -40,13 +40,31 @@ pub(crate) struct Faults {
     pub(crate) history: Option<u64>,
     /// The builder never answers.
     pub(crate) builder_hangs: bool,
+    /// What becomes of an archive without layers that is loaded.
+    pub(crate) load: Load,
     /// Why the daemon cannot push.
     pub(crate) refuse_push: Option<&'static str>,
+}
+
+/// What becomes of an archive without layers that is loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// An image of the layers that are there.
+    #[default]
+    Loaded,
+    /// The same, and its export is never begun.
+    Stuck,
+    /// The same, and its export is cut off.
+    Cut,
+    /// The status is good, and the body says what is wrong.
+    Refused,
 }
 
 #[derive(Debug)]
 struct Store {
     images: Vec<Image>,
+    /// IDs and layers of those that were loaded.
+    loaded: Mutex<Vec<Image>>,
     faults: Faults,
     calls: Arc<Mutex<Vec<String>>>,
     exported: Arc<Mutex<(usize, usize)>>,
@@ -99,7 +117,13 @@ fn router(
     exported: &Arc<Mutex<(usize, usize)>>,
 ) -> Router {
     let (calls, exported) = (Arc::clone(calls), Arc::clone(exported));
-    Router::new().fallback(answer).with_state(Arc::new(Store { images, faults, calls, exported }))
+    Router::new().fallback(answer).with_state(Arc::new(Store {
+        images,
+        loaded: Mutex::default(),
+        faults,
+        calls,
+        exported,
+    }))
 }
 
 /// `tag`, `push` and the removal of a name.
@@ -135,6 +159,9 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
     if request.method() != Method::GET {
         if path == "/grpc" && store.faults.builder_hangs {
             std::future::pending::<()>().await;
+        }
+        if path == "/images/load" {
+            return load(&store, request).await;
         }
         return change(&store, &request);
     }
@@ -181,10 +208,57 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
         let steps: Vec<_> = std::iter::once(json!({"Size": 1000})).chain(below).collect();
         return json!(steps).to_string().into_response();
     }
-    match rest.strip_suffix("/get").and_then(find) {
-        Some(image) => export(image.export(), store.faults, &store.exported),
+    match rest.strip_suffix("/get") {
+        Some(name) => export_called(&store, name, find(name)).await,
         None => missing(),
     }
+}
+
+async fn export_called(store: &Store, name: &str, image: Option<&Image>) -> Response {
+    let loaded = store.loaded.lock().unwrap().iter().find(|image| image.id() == name).cloned();
+    match (image, loaded) {
+        (Some(image), _) => export(image.export(), store.faults, &store.exported),
+        (None, Some(image)) => {
+            if store.faults.load == Load::Stuck {
+                std::future::pending::<()>().await;
+            }
+            let cut_export = (store.faults.load == Load::Cut).then_some(70_000);
+            export(image.export(), Faults { cut_export, ..store.faults }, &store.exported)
+        }
+        (None, None) => missing(),
+    }
+}
+
+/// Takes an image whose layers are those at the bottom of one that is there.
+async fn load(store: &Store, request: Request) -> Response {
+    let call = format!("{} {}", request.method(), request.uri());
+    store.calls.lock().unwrap().push(call);
+    if store.faults.load == Load::Refused {
+        let reason = json!({"errorDetail": {"message": "no such layer"}, "error": "no such layer"});
+        return reason.to_string().into_response();
+    }
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+    let mut archive = tar::Archive::new(&body[..]);
+    let files = archive.entries().unwrap().map(|entry| {
+        let mut entry = entry.unwrap();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
+        (entry.path().unwrap().to_string_lossy().into_owned(), content)
+    });
+    let files: std::collections::HashMap<String, Vec<u8>> = files.collect();
+    let list: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
+    assert_eq!(list[0]["RepoTags"], json!(null));
+    let config = files[list[0]["Config"].as_str().unwrap()].clone();
+    let read: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    let wanted = &read["rootfs"]["diff_ids"];
+    let count = list[0]["Layers"].as_array().unwrap().len();
+    let whole = store.images.iter().find(|image| json!(&image.diff_ids()[..count]) == *wanted);
+    let whole = whole.expect("an image with these layers");
+    let layers = whole.layers[..count].to_vec();
+    let image = Image { names: Vec::new(), layers, config, ..whole.clone() };
+    let said = json!({"stream": format!("Loaded image ID: {}\n", image.id())});
+    store.loaded.lock().unwrap().push(image);
+    said.to_string().into_response()
 }
 
 /// Streams the export in pieces of an odd size.

@@ -57,7 +57,7 @@ const FORMS: [&str; 6] = ["gzip:1", "", "gzip:9", "zstd", "zstd:9", "none"];
 /// By form.
 const GOLDEN: [&str; 6] = [
     "sha256:5222224b91043023ed9dc85a388d5c9f5bb812b60c3756f341a6f1ab10f79586",
-    "sha256:b298099eb7a75b24893c06b10f090bef816a5d77c2010c5ba488bc61a5c1e3ec",
+    "sha256:6eeb7ce7d00c39d2ab18c1d2aa01154d75952769c83eb441475e517cddb52799",
     "sha256:ac6a9e1b33463f8e2fc189c6000d338263f7f87ad428a5b1c2aee31c24b770f5",
     "sha256:1ab7d2ed20a2d9ab8c5ea68135745b39e5ab3904badf3acba91aed1bbe9aa01a",
     "sha256:1292b0a32f827fe8e29bbb628d50fe045e2762bad3b41bd5ed5d1497a5fdfa2a",

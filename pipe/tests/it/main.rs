@@ -17,6 +17,7 @@ mod hostile;
 mod image;
 mod known;
 mod layout;
+mod lower;
 mod pipe_yml;
 mod platforms;
 mod push;

@@ -18,7 +18,7 @@ use crate::source::daemon::Daemon;
 
 impl Daemon {
     /// The size of each step of an image in bytes, the newest first.
-    pub(super) async fn history(&self, id: &str) -> Result<Vec<u64>, Error> {
+    pub(in crate::source) async fn history(&self, id: &str) -> Result<Vec<u64>, Error> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Step {

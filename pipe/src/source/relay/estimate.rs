@@ -29,7 +29,7 @@ pub(super) fn limit(history: &[u64], diff_ids: &[Digest], needed: &[Digest]) -> 
 }
 
 /// The most that each layer may have, the one at the top first.
-fn sizes(history: &[u64], layers: usize) -> Option<Vec<u64>> {
+pub(in crate::source) fn sizes(history: &[u64], layers: usize) -> Option<Vec<u64>> {
     let given: Vec<u64> = history.iter().copied().filter(|size| *size > 0).collect();
     // So many layers are somewhere among the steps without a size.
     let hidden = layers.checked_sub(given.len())?;

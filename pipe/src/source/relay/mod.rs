@@ -32,6 +32,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::estimate::sizes;
+
 use self::door::Door;
 use self::intake::Intake;
 use self::login::Login;
