@@ -53,7 +53,7 @@ pub(super) async fn image(
     if !part.has_all(&need) {
         match lower::make(daemon, local, &diff_ids, &need.layers).await {
             Some(lower) => {
-                part = twofold(daemon, local, &lower, name, &need, &diff_ids, reading).await?;
+                part = twofold(daemon, local, lower, name, &need, &diff_ids, reading).await?;
             }
             // What is needed as a whole is left to those who know every kind of export.
             None if reading.known.is_empty() => return Ok(None),
@@ -73,7 +73,7 @@ pub(super) async fn image(
 async fn twofold(
     daemon: &Daemon,
     local: &Local,
-    lower: &Lower,
+    lower: Lower,
     name: &str,
     need: &Need,
     diff_ids: &[Digest],
@@ -82,25 +82,34 @@ async fn twofold(
     let (below, above) = need.split(&diff_ids[..lower.layers]);
     // What is read is told of the whole.
     let aside = Reading { progress: Progress::default(), ..reading.clone() };
-    let lower_half = async {
-        let diff_ids = &diff_ids[..lower.layers];
-        Ok(export(daemon, &lower.local, name, &below, diff_ids, &aside).await)
-    };
+    let lower_half = export(daemon, &lower.local, name, &below, &diff_ids[..lower.layers], &aside);
     let whole = async {
         match Part::default() {
             nothing if nothing.has_all(&above) => Ok(nothing),
             _ => export(daemon, local, name, &above, diff_ids, reading).await,
         }
     };
-    let (lower_half, mut part) = tokio::try_join!(lower_half, whole)?;
-    match lower_half {
-        Ok(lower_half) => part.layers.extend(lower_half.layers),
-        Err(error) => tracing::debug!("the lower layers did not come by themselves: {error}"),
+    // To the end of both: two exports may fill a disk that has room for one.
+    let (lower_half, whole) = tokio::join!(lower_half, whole);
+    drop(lower);
+    let mut part = Part::default();
+    let mut is_whole = true;
+    for (half, what) in [(lower_half, "the lower layers"), (whole, "the upper layers")] {
+        match half {
+            Ok(half) => {
+                part.layers.extend(half.layers);
+                part.config = part.config.or(half.config);
+            }
+            Err(error) => {
+                tracing::debug!("{what} did not come by themselves: {error}");
+                is_whole = false;
+            }
+        }
     }
-    let missing = need.without(&part);
-    if !part.has_all(need) && part.has_all(&above) {
-        let rest = export(daemon, local, name, &missing, diff_ids, reading).await?;
+    if !is_whole {
+        let rest = export(daemon, local, name, &need.without(&part), diff_ids, reading).await?;
         part.layers.extend(rest.layers);
+        part.config = part.config.or(rest.config);
     }
     Ok(part)
 }

@@ -56,6 +56,8 @@ pub(crate) enum Load {
     Stuck,
     /// The same, and its export is cut off.
     Cut,
+    /// The same, and while it is there the disk has no room for the export of the whole.
+    Full,
     /// The status is good, and the body says what is wrong.
     Refused,
 }
@@ -217,6 +219,13 @@ async fn answer(State(store): State<Arc<Store>>, request: Request) -> Response {
 async fn export_called(store: &Store, name: &str, image: Option<&Image>) -> Response {
     let loaded = store.loaded.lock().unwrap().iter().find(|image| image.id() == name).cloned();
     match (image, loaded) {
+        (Some(_), _)
+            if store.faults.load == Load::Full && !store.loaded.lock().unwrap().is_empty() =>
+        {
+            store.loaded.lock().unwrap().clear();
+            let body = json!({"message": "no space left on device"}).to_string();
+            (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
+        }
         (Some(image), _) => export(image.export(), store.faults, &store.exported),
         (None, Some(image)) => {
             if store.faults.load == Load::Stuck {

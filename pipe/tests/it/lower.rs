@@ -82,6 +82,7 @@ async fn an_engine_that_does_not_load_or_breaks_off_gives_the_layers_with_the_wh
     for (load, exports, removals, words) in [
         (Load::Refused, 1, 0, "the lower layers are not exported by themselves"),
         (Load::Cut, 3, 1, "the lower layers did not come by themselves"),
+        (Load::Full, 2, 1, "the upper layers did not come by themselves"),
     ] {
         let registry = Registry::start(Login::Nobody).await;
         let daemon = Daemon::with_faults(vec![image.clone()], Faults { load, ..LARGE }).await;
