@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -16,7 +16,7 @@ use crate::image::Manifest;
 /// The same manifest with these annotations; those that it has stay unless they are written anew.
 ///
 /// # Errors
-/// If the manifest is no JSON object, or its annotations are not texts.
+/// If the manifest is no JSON object, or its annotations are not texts or stand twice.
 pub(crate) fn annotate(
     manifest: &Manifest,
     annotations: &BTreeMap<String, String>,
@@ -53,7 +53,11 @@ impl<'de> Deserialize<'de> for Members {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
                 let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
+                while let Some(member) = map.next_entry::<String, _>()? {
+                    // Readers differ in which one counts.
+                    if member.0 == KEY && members.iter().any(|(name, _)| name == KEY) {
+                        return Err(A::Error::duplicate_field(KEY));
+                    }
                     members.push(member);
                 }
                 Ok(Members(members))
@@ -110,5 +114,11 @@ mod tests {
     fn what_is_no_manifest_is_refused() {
         assert_eq!(annotated("[]", &[]), Err(()));
         assert_eq!(annotated(r#"{"annotations":{"a":1}}"#, &[]), Err(()));
+    }
+
+    #[test]
+    fn annotations_that_stand_twice_are_refused() {
+        let manifest = r#"{"annotations":{"a":"1"},"annotations":{"a":"2"}}"#;
+        assert_eq!(annotated(manifest, &[("a", "3")]), Err(()));
     }
 }

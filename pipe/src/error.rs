@@ -70,7 +70,9 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}: {}", self.variable, self.message)
+        // Advice repeats what was written, as it would be written right.
+        let message = self.message.replace(char::is_control, "\u{fffd}");
+        write!(formatter, "{}: {message}", self.variable)
     }
 }
 
@@ -112,5 +114,26 @@ fn headline(problems: &[Problem]) -> String {
     match problems {
         [one] => format!("{} is not usable", one.variable),
         many => format!("{} variables are not usable", many.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn advice_about_what_has_control_characters_has_none() {
+        for (name, value) in [
+            ("IMAGE_NAME", "crg.apkg.io/acme/\u{1b}[2Japp:1"),
+            ("SOURCE", "a.tar:\u{1}"),
+            ("TAGS", "a\u{7}b"),
+        ] {
+            let given = [("IMAGE_NAME", "app"), ("WORKSPACE", "acme"), (name, value)];
+            let given = given.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let refused = Config::from_variables(given).1.unwrap_err();
+            let hints = refused.hints();
+            assert!(hints[0].starts_with(name), "{hints:?}");
+            assert!(!hints[0].contains(char::is_control), "{hints:?}");
+        }
     }
 }

@@ -65,6 +65,17 @@ impl fmt::Debug for Digest {
     }
 }
 
+/// Whether a text is a digest of any algorithm (image-spec, descriptor.md, "Digests").
+pub(crate) fn is_digest(text: &str) -> bool {
+    let Some((algorithm, encoded)) = text.split_once(':') else { return false };
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let mut parts = algorithm.split(['+', '.', '_', '-']);
+    let encoded_as = |c: char| c.is_ascii_alphanumeric() || "=_-".contains(c);
+    parts.all(|part| !part.is_empty() && part.chars().all(word))
+        && !encoded.is_empty()
+        && encoded.chars().all(encoded_as)
+}
+
 /// Hashes and counts bytes as they pass.
 #[derive(Default)]
 pub(crate) struct Hashing {

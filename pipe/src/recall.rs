@@ -8,6 +8,9 @@
 //! into it. Work is bounded, and failing to find anything is no failure.
 //! Must not know: where the image is.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+
 use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, stream};

@@ -128,9 +128,12 @@ impl Report {
 
     /// Adds what became of blobs.
     pub(crate) fn add(&mut self, blobs: Vec<PushedBlob>) {
-        self.bytes += blobs.iter().map(|blob| blob.sent_bytes).sum::<u64>();
-        let saved = blobs.iter().map(|blob| blob.size.saturating_sub(blob.sent_bytes));
-        self.saved += saved.sum::<u64>();
+        for blob in &blobs {
+            self.bytes = self.bytes.saturating_add(blob.sent_bytes);
+            // Sizes of what is there already are what the registry says.
+            let saved = blob.size.saturating_sub(blob.sent_bytes);
+            self.saved = self.saved.saturating_add(saved);
+        }
         self.blobs.extend(blobs);
     }
 
@@ -262,7 +265,7 @@ fn append(path: &Path, variables: &[(&str, String)]) -> io::Result<()> {
 }
 
 /// Adds to the file in which Bitbucket's own pipes share variables: one JSON object.
-fn share(folder: &Path, variables: &[(&str, String)]) -> io::Result<()> {
+pub(crate) fn share(folder: &Path, variables: &[(&str, String)]) -> io::Result<()> {
     if !folder.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the folder is not there"));
     }
@@ -307,6 +310,22 @@ mod tests {
 
     fn pushed() -> Report {
         report(vec![tag("1.2", Outcome::Pushed), tag("latest", Outcome::Pushed)])
+    }
+
+    #[test]
+    fn sizes_that_a_registry_makes_up_can_be_added() {
+        let blob = || PushedBlob {
+            digest: Digest::of(b"layer"),
+            size: u64::MAX,
+            raw_size: None,
+            media_type: String::new(),
+            how: "exists".to_owned(),
+            sent_bytes: 0,
+            elapsed: Duration::ZERO,
+        };
+        let mut report = report(Vec::new());
+        report.add(vec![blob(), blob()]);
+        assert_eq!(report.saved, u64::MAX);
     }
 
     #[test]

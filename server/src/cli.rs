@@ -6,6 +6,9 @@
 pub mod admin;
 mod certificates;
 mod descriptors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod maintenance;
 mod serve;

@@ -1,13 +1,17 @@
 //! Doors for the fuzz targets: what the pipe reads of a registry's answers.
 
+use std::path::PathBuf;
+
 use reqwest::Url;
 use reqwest::header::HeaderMap;
 
 use super::challenge::{self, Challenge};
 use super::error::{Action, ClientError, Refusal};
 use super::explain::{self, Target};
-use super::{auth, retry, upload};
+use super::sessions::Sessions;
+use super::{auth, lookup, manifest, pieces, retry, upload};
 use crate::config::{Config, Tag};
+use crate::image::Digest;
 
 /// What a registry asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,4 +71,58 @@ pub fn location(headers: &HeaderMap, requested: &Url) -> Option<Url> {
 /// How many bytes of an upload a registry confirms.
 pub fn received(headers: &HeaderMap) -> Option<u64> {
     upload::received(headers)
+}
+
+/// A layer that the registry knows: its diffID, digest, size and media type.
+pub type Layer = (String, String, u64, String);
+
+/// The layers that Standpipe says it has.
+pub fn known_layers(list: &[u8]) -> Option<Vec<Layer>> {
+    let list = lookup::items::<lookup::Layer>(list)?.into_iter().filter_map(lookup::Layer::known);
+    let shown = |layer: super::KnownLayer| {
+        (layer.diff_id.to_string(), layer.digest.to_string(), layer.size, layer.media_type)
+    };
+    Some(list.map(shown).collect())
+}
+
+/// The uploads that the registry under `base` says it has: where each goes on, and how far it came.
+pub fn open_uploads(list: &[u8], base: &Url) -> Option<Vec<(Url, u64)>> {
+    let list = lookup::items::<lookup::Upload>(list)?.into_iter();
+    let open = list.filter_map(|upload| upload.open(base));
+    Some(open.map(|upload| (upload.location, upload.offset)).collect())
+}
+
+/// What an answer says with its headers: the digest of a manifest, its media type, and the least size of a
+/// piece.
+pub fn said(headers: &HeaderMap) -> (Option<String>, String, Option<u64>) {
+    // Which extensions there are is of no interest: any words may stand there.
+    let _ = lookup::Extensions::of(headers);
+    let digest = manifest::named(headers).map(str::to_owned);
+    (digest, lookup::media_type(headers), pieces::least_piece(headers))
+}
+
+/// The uploads of one repository that are kept in a folder.
+#[derive(Debug)]
+pub struct Kept(Sessions);
+
+impl Kept {
+    /// Those in the folder.
+    pub fn new(folder: &PathBuf, base: &Url, repository: &str) -> Self {
+        Self(Sessions::new(Some(folder), base, repository))
+    }
+
+    /// Where the upload of what has these bytes goes on.
+    pub fn find(&self, blob: &[u8]) -> Option<Url> {
+        self.0.find(&Digest::of(blob))
+    }
+
+    /// It goes on there.
+    pub fn keep(&self, blob: &[u8], location: &Url) {
+        self.0.keep(&Digest::of(blob), location);
+    }
+
+    /// It has ended.
+    pub fn forget(&self, blob: &[u8]) {
+        self.0.forget(&Digest::of(blob));
+    }
 }

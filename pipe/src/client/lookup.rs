@@ -121,12 +121,7 @@ impl Registry {
         let body = json!({"package": package, "diff_ids": diff_ids}).to_string();
         let request = |url| self.http.post(url).header(CONTENT_TYPE, JSON).body(body.clone());
         let Some(list) = self.ask::<Layer>(&path, request).await? else { return Ok(None) };
-        let known = list.into_iter().filter_map(|layer| {
-            let Layer { diff_id, digest, size_bytes, media_type } = layer;
-            let (diff_id, digest) = (Digest::parse(&diff_id)?, Digest::parse(&digest)?);
-            Some(KnownLayer { diff_id, digest, size: size_bytes, media_type })
-        });
-        Ok(Some(known.collect()))
+        Ok(Some(list.into_iter().filter_map(Layer::known).collect()))
     }
 
     /// Our own uploads to the target package that were to become this blob, furthest first.
@@ -143,12 +138,7 @@ impl Registry {
         let query = [("package", package), ("digest", digest.as_str())];
         let request = |url| self.http.get(url).query(&query);
         let found = self.ask::<Upload>(&path, request).await?.unwrap_or_default();
-        let found = found.into_iter().filter_map(|upload| {
-            let location = self.base.join(&upload.location).ok()?;
-            let offset = upload.offset;
-            same_origin(&self.base, &location).then_some(OpenUpload { location, offset })
-        });
-        Ok(found.collect())
+        Ok(found.into_iter().filter_map(|upload| upload.open(&self.base)).collect())
     }
 
     /// Sees to it that the target package has a blob that it, or the package `from`, should have.
@@ -207,10 +197,6 @@ impl Registry {
         path: &str,
         request: impl Fn(Url) -> RequestBuilder,
     ) -> Result<Option<Vec<T>>, ClientError> {
-        #[derive(Deserialize)]
-        struct Items<T> {
-            items: Vec<T>,
-        }
         let Some(credentials) = &self.credentials else { return Ok(None) };
         if !self.takes_logins() {
             return Ok(None);
@@ -223,8 +209,7 @@ impl Registry {
             let response: Response = self.answer(Some(&login), request, &nothing()).await?;
             body::at_most(accept(Action::Lookup, response).await?, LARGEST).await
         };
-        let items: Items<T> = serde_json::from_slice(&asked.await?).map_err(|_| odd())?;
-        Ok(Some(items.items))
+        items(&asked.await?).map(Some).ok_or_else(odd)
     }
 
     /// Whether the registry itself is who the login is for: then it has seen it already.
@@ -238,21 +223,45 @@ impl Registry {
     }
 }
 
+/// The items of a list of Standpipe's own API.
+pub(super) fn items<T: for<'de> Deserialize<'de>>(list: &[u8]) -> Option<Vec<T>> {
+    #[derive(Deserialize)]
+    struct Items<T> {
+        items: Vec<T>,
+    }
+    serde_json::from_slice::<Items<T>>(list).ok().map(|list| list.items)
+}
+
 #[derive(Deserialize)]
-struct Layer {
+pub(super) struct Layer {
     diff_id: String,
     digest: String,
     size_bytes: u64,
     media_type: String,
 }
 
+impl Layer {
+    pub(super) fn known(self) -> Option<KnownLayer> {
+        let Self { diff_id, digest, size_bytes, media_type } = self;
+        let (diff_id, digest) = (Digest::parse(&diff_id)?, Digest::parse(&digest)?);
+        Some(KnownLayer { diff_id, digest, size: size_bytes, media_type })
+    }
+}
+
 #[derive(Deserialize)]
-struct Upload {
+pub(super) struct Upload {
     location: String,
     offset: u64,
 }
 
-fn media_type(headers: &HeaderMap) -> String {
+impl Upload {
+    pub(super) fn open(self, base: &Url) -> Option<OpenUpload> {
+        let location = base.join(&self.location).ok()?;
+        same_origin(base, &location).then_some(OpenUpload { location, offset: self.offset })
+    }
+}
+
+pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let bare = value.unwrap_or_default().split(';').next().unwrap_or_default();
     bare.trim().to_owned()

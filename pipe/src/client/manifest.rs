@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use oci_distribution::Reference;
 use oci_distribution::secrets::RegistryAuth;
 use reqwest::Method;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::Registry;
 use super::auth::Session;
@@ -17,7 +17,7 @@ use super::body;
 use super::error::{Action, ClientError};
 use super::retry::Attempts;
 use crate::config::Tag;
-use crate::image::{Digest, Manifest};
+use crate::image::{self, Digest, Manifest};
 
 impl Registry {
     /// What a tag names, if it is there.
@@ -184,8 +184,8 @@ impl Registry {
             let request = self.http.request(method.clone(), url).header(ACCEPT, ANY_MANIFEST);
             let nothing = AtomicU64::new(0);
             let response = self.send(Action::ReadManifest, session, request, &nothing).await?;
-            if let Some(digest) = response.headers().get("docker-content-digest") {
-                return Ok(digest.to_str().unwrap_or_default().to_owned());
+            if let Some(digest) = named(response.headers()) {
+                return Ok(digest.to_owned());
             }
             if method == Method::GET {
                 let bytes = body::at_most(response, LARGEST).await?;
@@ -194,6 +194,12 @@ impl Registry {
         }
         Err(ClientError::Protocol("the registry names no digest".to_owned()))
     }
+}
+
+/// The digest in a header, if it is one: it becomes a part of references.
+pub(super) fn named(headers: &HeaderMap) -> Option<&str> {
+    let named = headers.get("docker-content-digest")?.to_str().ok()?;
+    image::is_digest(named).then_some(named)
 }
 
 fn media_type(manifest: &Manifest) -> Result<HeaderValue, ClientError> {
@@ -209,3 +215,18 @@ pub(super) const ANY_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+jso
 
 /// What registries accept at most (distribution-spec, "Pushing Manifests").
 pub(super) const LARGEST: usize = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_of_a_registry_that_is_none_is_not_taken() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(named(&headers), None);
+        for (said, taken) in [("sha256:0a", true), ("sha256:$(id)", false), ("x", false)] {
+            headers.insert("docker-content-digest", HeaderValue::from_static(said));
+            assert_eq!(named(&headers), taken.then_some(said));
+        }
+    }
+}

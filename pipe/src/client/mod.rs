@@ -34,6 +34,7 @@ use tokio::sync::Mutex;
 
 use self::auth::{Found, Session};
 use self::challenge::Challenge;
+pub(crate) use self::error::clean;
 use self::error::{Action, ClientError, Refusal};
 use self::explain::Target;
 use self::lookup::Extensions;

@@ -380,7 +380,7 @@ fn refuses_pieces(error: &ClientError) -> bool {
 }
 
 /// The least size of a piece, except the last (distribution-spec, "Pushing a blob in chunks").
-fn least_piece(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn least_piece(headers: &HeaderMap) -> Option<u64> {
     headers.get("oci-chunk-min-length")?.to_str().ok()?.trim().parse().ok()
 }
 

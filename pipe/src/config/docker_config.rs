@@ -44,20 +44,37 @@ pub(super) fn find(
     notes: &mut Vec<String>,
 ) -> Result<Option<Credentials>, String> {
     for path in places(given) {
-        let Some(file) = read(&path)? else { continue };
-        let found = file.auths.iter().find(|(key, _)| names(key, registry));
-        let place = path.display();
-        match found.map(|(_, entry)| login(entry)) {
-            Some(Some(credentials)) => return Ok(Some(credentials)),
-            Some(None) | None if file.is_elsewhere(registry) => notes.push(format!(
-                "{place} keeps the login for {registry} in a credential helper, which a pipe cannot \
-                 ask; set USERNAME and PASSWORD"
-            )),
-            Some(None) => notes.push(format!(
-                "{place} has a login for {registry} without a password; set USERNAME and PASSWORD"
-            )),
-            None => {}
+        let Some(text) = read(&path)? else { continue };
+        let place = path.display().to_string();
+        if let Some(found) = login_in(&text, &place, registry, notes)? {
+            return Ok(Some(found));
         }
+    }
+    Ok(None)
+}
+
+/// The login for `registry` in the configuration that is called `place`.
+pub(super) fn login_in(
+    text: &[u8],
+    place: &str,
+    registry: &RegistryAddress,
+    notes: &mut Vec<String>,
+) -> Result<Option<Credentials>, String> {
+    // The text of the error could quote a secret; line and column do not.
+    let file: File = serde_json::from_slice(text).map_err(|error| {
+        format!("{place} is not readable JSON (line {}, column {})", error.line(), error.column())
+    })?;
+    let found = file.auths.iter().find(|(key, _)| names(key, registry));
+    match found.map(|(_, entry)| login(entry)) {
+        Some(Some(credentials)) => return Ok(Some(credentials)),
+        Some(None) | None if file.is_elsewhere(registry) => notes.push(format!(
+            "{place} keeps the login for {registry} in a credential helper, which a pipe cannot \
+             ask; set USERNAME and PASSWORD"
+        )),
+        Some(None) => notes.push(format!(
+            "{place} has a login for {registry} without a password; set USERNAME and PASSWORD"
+        )),
+        None => {}
     }
     Ok(None)
 }
@@ -72,7 +89,7 @@ fn places(given: &Environment) -> Vec<PathBuf> {
     homes.into_iter().flatten().map(|home| Path::new(home).join(".docker").join(FILE)).collect()
 }
 
-fn read(path: &Path) -> Result<Option<File>, String> {
+fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
     let size = match std::fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(_) => return Ok(None),
@@ -81,11 +98,7 @@ fn read(path: &Path) -> Result<Option<File>, String> {
     if size > LARGEST {
         return Err(format!("{place} is larger than 1 MiB; that is no docker configuration"));
     }
-    let text = std::fs::read(path).map_err(|error| format!("{place}: {error}"))?;
-    // The text of the error could quote a secret; line and column do not.
-    serde_json::from_slice(&text).map(Some).map_err(|error| {
-        format!("{place} is not readable JSON (line {}, column {})", error.line(), error.column())
-    })
+    std::fs::read(path).map(Some).map_err(|error| format!("{place}: {error}"))
 }
 
 impl File {

@@ -10,6 +10,9 @@ mod certificates;
 mod credentials;
 mod docker_config;
 mod environment;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod names;
 mod options;
 mod platforms;

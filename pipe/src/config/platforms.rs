@@ -18,9 +18,11 @@ pub struct Platform {
 impl Platform {
     /// From the parts, as an image names them. An empty part is not known.
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
-        let variant = variant.filter(|variant| !variant.is_empty()).map(str::to_ascii_lowercase);
+        // It is told in logs, and may come from anybody.
+        let [os, architecture] = [os, architecture].map(printable);
+        let variant = variant.filter(|variant| !variant.is_empty()).map(printable);
         // As containerd does it (platforms.Normalize).
-        let (architecture, variant) = match architecture.to_ascii_lowercase().as_str() {
+        let (architecture, variant) = match architecture.as_str() {
             "x86_64" | "x86-64" => ("amd64".to_owned(), variant),
             "i386" | "i486" | "i586" | "i686" => ("386".to_owned(), variant),
             "aarch64" => ("arm64".to_owned(), variant),
@@ -38,7 +40,7 @@ impl Platform {
             _ => variant,
         });
         let variant = variant.filter(|variant| Some(variant.as_str()) != usual);
-        Self { os: os.to_ascii_lowercase(), architecture, variant }
+        Self { os, architecture, variant }
     }
 
     /// Reads what a user writes.
@@ -86,6 +88,10 @@ impl fmt::Display for Platform {
     }
 }
 
+fn printable(text: &str) -> String {
+    text.to_ascii_lowercase().replace(char::is_control, "\u{fffd}")
+}
+
 /// The platforms of the text and of the list, each once. `all` is the same as none.
 pub(super) fn parse(given: &Environment) -> Result<Vec<Platform>, Vec<String>> {
     let text = given.platforms.as_deref().unwrap_or_default();
@@ -125,6 +131,12 @@ mod tests {
             assert_eq!(platform(one), platform(other), "{one}");
         }
         assert_ne!(platform("linux/amd64/v2"), platform("linux/amd64"));
+    }
+
+    #[test]
+    fn a_platform_that_somebody_made_up_is_one_line() {
+        let shown = Platform::new("linux\nforged", "\u{1b}[2J", Some("\r")).to_string();
+        assert!(!shown.contains(char::is_control), "{shown:?}");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::files::{Files, Reading};
 use super::{Endpoint, Fault, Local, stream};
+use crate::client::clean;
 use crate::config::DockerHosts;
 use crate::error::{Error, Failure};
 use crate::progress::Progress;
@@ -61,6 +62,13 @@ pub(super) struct Inspected {
 pub(super) struct RootFileSystem {
     #[serde(default, rename = "Layers")]
     pub(super) layers: Option<Vec<String>>,
+}
+
+/// One of what `images/json` lists.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Listed {
+    repo_tags: Option<Vec<String>>,
 }
 
 impl Daemon {
@@ -132,15 +140,8 @@ impl Daemon {
 
     /// The names with tags of all local images.
     pub(super) async fn local_names(&self) -> Result<Vec<String>, Error> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Listed {
-            repo_tags: Option<Vec<String>>,
-        }
         let response = self.get(self.url(&["images", "json"])).await?;
-        let listed: Vec<Listed> = self.json(response).await?;
-        let names = listed.into_iter().filter_map(|image| image.repo_tags).flatten();
-        Ok(names.filter(|name| !name.contains("<none>")).collect())
+        Ok(names(self.json(response).await?))
     }
 
     /// Reads the export of an image into the spool.
@@ -251,14 +252,8 @@ impl Daemon {
         if status.is_success() {
             return Ok(response);
         }
-        #[derive(Deserialize)]
-        struct Refusal {
-            message: String,
-        }
         let body = response.bytes().await.unwrap_or_default();
-        let reason = serde_json::from_slice::<Refusal>(&body).map(|refusal| refusal.message);
-        let reason = reason.unwrap_or_else(|_| "no reason given".to_owned());
-        Err(self.odd(&format!("answers {status}: {reason}")))
+        Err(self.odd(&format!("answers {status}: {}", reason(&body))))
     }
 
     pub(super) async fn json<T: DeserializeOwned>(&self, response: Response) -> Result<T, Error> {
@@ -283,6 +278,22 @@ impl Daemon {
     pub(super) fn lost(&self, error: &reqwest::Error) -> Error {
         self.odd(&format!("was lost: {}", describe(error)))
     }
+}
+
+/// Why a daemon refused something, fit for one line.
+pub(super) fn reason(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let said = serde_json::from_slice::<Refusal>(body);
+    said.map_or_else(|_| "no reason given".to_owned(), |refusal| clean(&refusal.message))
+}
+
+/// The names with tags in a list of images.
+pub(super) fn names(listed: Vec<Listed>) -> Vec<String> {
+    let names = listed.into_iter().filter_map(|image| image.repo_tags).flatten();
+    names.filter(|name| !name.contains("<none>")).collect()
 }
 
 /// The pieces of a body as a blocking reader.

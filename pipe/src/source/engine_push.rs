@@ -15,8 +15,10 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::io::StreamReader;
 
 use super::daemon::Daemon;
+use crate::client::clean;
 use crate::config::{Config, Tag};
 use crate::error::{Error, Failure};
+use crate::image::is_digest;
 
 /// A line of the stream with which the daemon answers (Engine API, ImagePush).
 #[derive(Debug, Default, Deserialize)]
@@ -96,7 +98,7 @@ impl Daemon {
     ) -> Result<String, Error> {
         let stream = response.bytes_stream().map_err(std::io::Error::other);
         let mut lines = BufReader::new(StreamReader::new(stream)).lines();
-        let mut digest = None;
+        let mut told = Told::default();
         loop {
             let next = tokio::time::timeout(self.timeout(), lines.next_line()).await;
             let next = next.map_err(|_| self.odd("stopped telling about the push"))?;
@@ -105,16 +107,9 @@ impl Daemon {
                 Ok(None) => break,
                 Err(_) => return Err(self.odd("was lost while it pushed")),
             };
-            let line: Line = serde_json::from_str(&text).unwrap_or_default();
-            if let Some(reason) = line.detail.map(|detail| detail.message).or(line.error) {
-                return Err(refused(config, tag, &reason));
-            }
-            digest = line.aux.and_then(|aux| aux.digest).or(digest);
-            if let Some(id) = line.id.filter(|_| is_outcome(&line.status)) {
-                tracing::info!("layer {id}: {}", line.status.to_lowercase());
-            }
+            told.hear(&text).map_err(|reason| refused(config, tag, &reason))?;
         }
-        digest.ok_or_else(|| self.odd("pushed without saying what"))
+        told.digest.ok_or_else(|| self.odd("pushed without saying what"))
     }
 
     /// Takes back a name that only the push needed.
@@ -128,6 +123,34 @@ impl Daemon {
         }) {
             tracing::warn!("the local name {full} could not be removed again");
         }
+    }
+}
+
+/// What a daemon has told about a push.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// The digest that the registry gave to what was pushed.
+    pub(super) digest: Option<String>,
+}
+
+impl Told {
+    /// Takes a line.
+    ///
+    /// # Errors
+    /// The reason, if it says that the push failed.
+    pub(super) fn hear(&mut self, text: &str) -> Result<(), String> {
+        let line: Line = serde_json::from_str(text).unwrap_or_default();
+        if let Some(reason) = line.detail.map(|detail| detail.message).or(line.error) {
+            return Err(clean(&reason));
+        }
+        // It becomes a part of references.
+        if let Some(digest) = line.aux.and_then(|aux| aux.digest).filter(|text| is_digest(text)) {
+            self.digest = Some(digest);
+        }
+        if let Some(id) = line.id.filter(|_| is_outcome(&line.status)) {
+            tracing::info!("layer {}: {}", clean(&id), clean(&line.status.to_lowercase()));
+        }
+        Ok(())
     }
 }
 
@@ -149,7 +172,7 @@ fn login(config: &Config) -> String {
 }
 
 /// The daemon passes the registry's words on; the status is lost, so the words decide.
-fn refused(config: &Config, tag: &Tag, reason: &str) -> Error {
+pub(super) fn refused(config: &Config, tag: &Tag, reason: &str) -> Error {
     let path = config.repository();
     let said = reason.to_ascii_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| said.contains(word));
@@ -181,6 +204,22 @@ fn refused(config: &Config, tag: &Tag, reason: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_of_a_daemon_that_is_none_becomes_no_reference() {
+        let mut told = Told::default();
+        let right = format!("sha256:{}", "a".repeat(64));
+        for said in ["sha256:a\\nPATH=/tmp", "", "$(id)", &right, "a:b c"] {
+            told.hear(&format!("{{\"aux\":{{\"Digest\":\"{said}\"}}}}")).unwrap();
+        }
+        assert_eq!(told.digest, Some(right));
+    }
+
+    #[test]
+    fn the_words_of_a_daemon_are_one_line() {
+        let refused = Told::default().hear(r#"{"error":"no\n\u001b[31mBuild passed"}"#);
+        assert_eq!(refused, Err("no  [31mBuild passed".to_owned()));
+    }
 
     #[test]
     fn the_words_of_the_registry_decide_the_exit_code() {

@@ -7,15 +7,17 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::daemon::Inspected;
+use super::daemon::{self, Inspected};
+use super::engine_push::{Told, refused};
 use super::files::Reading;
 use super::{Endpoint, Fault, Local, docker, near as names, stream};
-use crate::config::{Compression, DockerHosts, Platform};
+use crate::config::{Compression, Config, DockerHosts, Platform, Tag};
 use crate::image::{Blob, Digest, Image};
 use crate::progress::Progress;
 use crate::spool::Spool;
 
 pub use super::probe::path;
+pub use super::relay::fuzzing as relay;
 pub use crate::config::PathKind;
 
 /// An image that was read, with the bytes of everything that would be sent.
@@ -120,4 +122,26 @@ pub fn inspected(body: &[u8]) -> Option<(String, u64, Vec<String>)> {
 /// The local names that are like a wanted one.
 pub fn near(wanted: &str, local: &[String]) -> Vec<String> {
     names::images(wanted, local)
+}
+
+/// What a daemon's lines about a push come to: the digest, or why there is none and what to do.
+pub fn pushed(config: &Config, lines: &str) -> Result<Option<String>, (String, Vec<String>)> {
+    let mut told = Told::default();
+    for line in lines.lines() {
+        told.hear(line).map_err(|reason| {
+            let error = refused(config, &Tag::latest(), &reason);
+            (error.to_string(), error.hints())
+        })?;
+    }
+    Ok(told.digest)
+}
+
+/// Why a daemon refused something.
+pub fn reason(body: &[u8]) -> String {
+    daemon::reason(body)
+}
+
+/// The names with tags in a daemon's list of images.
+pub fn listed(body: &[u8]) -> Option<Vec<String>> {
+    serde_json::from_slice(body).ok().map(daemon::names)
 }

@@ -1,15 +1,15 @@
 //! Doors for the fuzz targets: reading credentials, without the accounts behind them.
 
-pub use super::oidc::fuzzing::{OidcKeys, OidcVerifier};
+pub use super::oidc::fuzzing::{OidcKeys, OidcSource, OidcVerifier, oidc_max_age};
 
 use super::AuthError;
 use super::basic::{self, Credential};
-use super::registry_token::{Basis, TokenSigner};
+use super::registry_token::{Basis, StoredKeys, TokenSigner};
 use super::secret::Secret;
 use super::token::{self, MachineToken};
 use super::upload_pass::UploadPasses;
 use crate::domain::{Grant, Principal, Timestamp, UploadId};
-use crate::metadata::documents::TokenSubject;
+use crate::metadata::documents::{Body as _, TokenSubject};
 
 /// What an `Authorization` header shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,4 +119,13 @@ impl Passes {
     pub fn fits(&self, text: &str, upload: UploadId, principal: &Principal) -> bool {
         self.0.fits(text, upload, principal)
     }
+}
+
+/// The stored signing keys, read and written down again.
+#[must_use]
+pub fn stored_keys(bytes: &[u8]) -> Option<Vec<u8>> {
+    let keys = StoredKeys::decode(bytes).ok()?;
+    // Whether they are keys is of no interest: only that the answer comes.
+    let _ = TokenSigner::of_stored("registry".to_owned(), 300, &keys);
+    Some(keys.encode())
 }

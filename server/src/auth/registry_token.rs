@@ -78,7 +78,7 @@ pub(super) struct Verified {
 
 /// The signing keys as they are stored: private keys in PKCS#8, the one that signs first.
 #[derive(Serialize, Deserialize)]
-struct StoredKeys {
+pub(super) struct StoredKeys {
     pkcs8: Vec<Vec<u8>>,
 }
 
@@ -108,7 +108,15 @@ impl TokenSigner {
         service: String,
         seconds: u64,
     ) -> Result<Self, AuthError> {
-        let stored = stored_keys(metadata).await?;
+        Self::of_stored(service, seconds, &stored_keys(metadata).await?)
+    }
+
+    /// With the stored keys.
+    pub(super) fn of_stored(
+        service: String,
+        seconds: u64,
+        stored: &StoredKeys,
+    ) -> Result<Self, AuthError> {
         let keys =
             stored.pkcs8.iter().map(|pkcs8| Key::read(pkcs8)).collect::<Result<Vec<_>, _>>()?;
         if keys.is_empty() {

@@ -6,6 +6,9 @@
 
 mod client;
 mod commands;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod maintenance;
 mod oidc;
 mod options;

@@ -43,8 +43,8 @@ pub enum HealthError {
 /// What `/readyz` says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Readiness {
-    uploads: bool,
+pub(super) struct Readiness {
+    pub(super) uploads: bool,
     stopping: bool,
 }
 
@@ -63,12 +63,17 @@ pub(super) fn run(config: &Config) -> Result<(), HealthError> {
 /// told to listen.
 fn address(config: &Config) -> SocketAddr {
     data_dir::announced(&config.data_dir)
-        .and_then(|url| url.split_once("://")?.1.parse().ok())
+        .and_then(|url| announced_in(&url))
         .unwrap_or(config.listen)
 }
 
+/// The address in an URL that a server announced.
+pub(super) fn announced_in(url: &str) -> Option<SocketAddr> {
+    url.split_once("://")?.1.parse().ok()
+}
+
 /// "Every address" is none to connect to; this machine is one of them.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
@@ -95,7 +100,13 @@ async fn ask(url: &str) -> Result<Readiness, HealthError> {
         .map_err(unreachable)?;
     let response = client.get(format!("{url}/readyz")).send().await.map_err(unreachable)?;
     let status = response.status();
-    let readiness: Option<Readiness> = response.json().await.ok();
+    let body = response.bytes().await.unwrap_or_default();
+    judge(url, status, &body)
+}
+
+/// What the answer of `/readyz` means.
+pub(super) fn judge(url: &str, status: StatusCode, body: &[u8]) -> Result<Readiness, HealthError> {
+    let readiness: Option<Readiness> = serde_json::from_slice(body).ok();
     match readiness {
         Some(readiness) if status == StatusCode::OK => Ok(readiness),
         readiness => {

@@ -19,7 +19,7 @@ const FORGOTTEN_AT_ONCE: usize = 1000;
 
 /// How far the log was written to files.
 #[derive(Serialize, Deserialize)]
-struct Written {
+pub(super) struct Written {
     at: u64,
     sequence: u64,
 }

@@ -129,12 +129,14 @@ impl Registry {
         if config.algorithm().hash(&bytes) != *config {
             return Ok(Vec::new());
         }
-        let Ok(read) = serde_json::from_slice::<Configuration>(&bytes) else {
-            return Ok(Vec::new());
-        };
-        let parsed = read.rootfs.diff_ids.iter().map(|text| text.parse());
-        Ok(parsed.collect::<std::result::Result<_, _>>().unwrap_or_default())
+        Ok(diff_ids_in(&bytes).unwrap_or_default())
     }
+}
+
+/// The diffIDs in the bytes of a configuration, if all of them are digests.
+pub(super) fn diff_ids_in(bytes: &[u8]) -> Option<Vec<Digest>> {
+    let read: Configuration = serde_json::from_slice(bytes).ok()?;
+    read.rootfs.diff_ids.iter().map(|text| text.parse().ok()).collect()
 }
 
 /// A manifest, as far as this file reads it. It was admitted, so there is one way to read it.

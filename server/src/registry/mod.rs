@@ -13,6 +13,9 @@ pub mod catalog;
 mod checked;
 pub mod collection;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod image;
 pub mod layers;
 pub mod manifests;

@@ -6,6 +6,7 @@
 use super::{Registry, RegistryError, Result};
 use crate::blobs::BlobError;
 use crate::domain::{ObjectKey, Timestamp};
+use crate::metadata::Instance;
 use std::time::Duration;
 
 /// How many objects are held against the rows at a time.
@@ -72,6 +73,27 @@ struct Identity {
     format: u32,
 }
 
+/// What is written beside the blobs of a database.
+pub(super) fn identity_of(database: &Instance) -> std::result::Result<Vec<u8>, Mismatch> {
+    let identity = Identity { instance: database.id, format: database.format };
+    serde_json::to_vec(&identity).map_err(|_| Mismatch::Unreadable)
+}
+
+/// Whether the blobs beside which these bytes stand are those of the database.
+pub(super) fn belong_together(
+    bytes: &[u8],
+    database: &Instance,
+) -> std::result::Result<(), Mismatch> {
+    let blobs: Identity = serde_json::from_slice(bytes).map_err(|_| Mismatch::Unreadable)?;
+    if blobs.format > database.format {
+        return Err(Mismatch::NewerFormat(blobs.format));
+    }
+    if blobs.instance != database.id {
+        return Err(Mismatch::OtherInstance { blobs: blobs.instance, database: database.id });
+    }
+    Ok(())
+}
+
 impl Registry {
     /// Checks that the two stores belong together, and claims an empty blob store for the database.
     ///
@@ -81,24 +103,13 @@ impl Registry {
         let database = self.metadata.instance().await.map_err(RegistryError::from)?;
         let found = self.blobs.identity().await.map_err(RegistryError::from)?;
         if let Some(bytes) = found {
-            let blobs: Identity =
-                serde_json::from_slice(&bytes).map_err(|_| Mismatch::Unreadable)?;
-            if blobs.format > database.format {
-                return Err(Mismatch::NewerFormat(blobs.format));
-            }
-            if blobs.instance != database.id {
-                return Err(Mismatch::OtherInstance {
-                    blobs: blobs.instance,
-                    database: database.id,
-                });
-            }
+            belong_together(&bytes, &database)?;
             return self.check_age().await;
         }
         if !self.blobs.objects(None, 1).await.map_err(RegistryError::from)?.is_empty() {
             return Err(Mismatch::NewDatabase);
         }
-        let identity = Identity { instance: database.id, format: database.format };
-        let bytes = serde_json::to_vec(&identity).map_err(|_| Mismatch::Unreadable)?;
+        let bytes = identity_of(&database)?;
         Ok(self.blobs.set_identity(&bytes).await.map_err(RegistryError::from)?)
     }
 

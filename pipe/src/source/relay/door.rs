@@ -193,43 +193,53 @@ struct Own {
 }
 
 async fn own_container(daemon: &Daemon) -> Result<Own, String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Inspected {
-        image: String,
-        host_config: Host,
-        network_settings: Settings,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Host {
-        network_mode: String,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Settings {
-        networks: std::collections::BTreeMap<String, Network>,
-    }
-    #[derive(Deserialize)]
-    struct Network {
-        #[serde(default, rename = "IPAddress")]
-        address: String,
-    }
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let inspected: Inspected = daemon.container(&name).await?;
-    let networks = inspected.network_settings.networks.values();
-    let mut addresses = networks.filter_map(|network| network.address.parse().ok());
-    let address = addresses.next().ok_or("this container has no address")?;
+    let address = inspected.address().ok_or("this container has no address")?;
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let program = program.to_str().ok_or("this program has an odd name")?.to_owned();
     let network = inspected.host_config.network_mode;
     Ok(Own { image: inspected.image, network, address, program })
 }
 
+/// What the engine says of the container in which this program runs.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Inspected {
+    image: String,
+    host_config: Host,
+    network_settings: Settings,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Host {
+    network_mode: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Settings {
+    networks: std::collections::BTreeMap<String, Network>,
+}
+
+#[derive(Deserialize)]
+struct Network {
+    #[serde(default, rename = "IPAddress")]
+    address: String,
+}
+
+impl Inspected {
+    pub(super) fn address(&self) -> Option<Ipv4Addr> {
+        let networks = self.network_settings.networks.values();
+        networks.filter_map(|network| network.address.parse().ok()).next()
+    }
+}
+
 /// A container that has a port.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Started {
+pub(super) struct Started {
     network_settings: Ports,
 }
 
@@ -247,7 +257,7 @@ struct Binding {
 }
 
 impl Started {
-    fn port(&self) -> Option<u16> {
+    pub(super) fn port(&self) -> Option<u16> {
         let bindings = self.network_settings.ports.get(PORT)?.as_ref()?;
         bindings.iter().find_map(|binding| binding.host_port.parse().ok())
     }

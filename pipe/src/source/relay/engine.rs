@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio_util::io::StreamReader;
 
+use crate::client::clean;
 use crate::error::Error;
 use crate::source::daemon::Daemon;
 
@@ -38,10 +39,6 @@ impl Daemon {
 
     /// Lets the engine push until it gives up; says why it did.
     pub(super) async fn push_until_error(&self, name: &str, tag: &str, login: &str) -> String {
-        #[derive(Deserialize)]
-        struct Line {
-            error: String,
-        }
         let response = match self.begin_push(name, tag, login).await {
             Ok(response) => response,
             Err(error) => return error.to_string(),
@@ -49,8 +46,8 @@ impl Daemon {
         let stream = response.bytes_stream().map_err(std::io::Error::other);
         let mut lines = BufReader::new(StreamReader::new(stream)).lines();
         while let Ok(Some(text)) = lines.next_line().await {
-            if let Ok(line) = serde_json::from_str::<Line>(&text) {
-                return format!("the engine cannot push: {}", line.error);
+            if let Some(error) = error_in(&text) {
+                return format!("the engine cannot push: {error}");
             }
         }
         "the engine's push ended".to_owned()
@@ -109,6 +106,15 @@ impl Daemon {
             }
         }
     }
+}
+
+/// The error in a line about a push.
+pub(super) fn error_in(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Line {
+        error: String,
+    }
+    serde_json::from_str::<Line>(text).ok().map(|line| clean(&line.error))
 }
 
 const SOON: Duration = Duration::from_secs(10);

@@ -17,6 +17,8 @@ mod door;
 mod engine;
 mod estimate;
 pub mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod intake;
 mod login;
 mod pace;

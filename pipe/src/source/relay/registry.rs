@@ -17,6 +17,7 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, LOCATION, RANGE, WWW
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -69,17 +70,20 @@ impl Registry {
                 }
             };
             let registry = Arc::clone(&self);
-            connections.spawn(async move {
-                let service = service_fn(|request| {
-                    let registry = Arc::clone(&registry);
-                    async move { Ok::<_, Infallible>(registry.answer(request).await) }
-                });
-                let mut http = hyper::server::conn::http1::Builder::new();
-                http.max_buf_size(MOST_BUFFERED);
-                // An engine tries TLS first; that, and a cut, is no matter of the log.
-                let _ = http.serve_connection(TokioIo::new(stream), service).await;
-            });
+            connections.spawn(registry.talk(stream));
         }
+    }
+
+    /// Serves one connection to its end.
+    pub(super) async fn talk(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let service = service_fn(|request| {
+            let registry = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(registry.answer(request).await) }
+        });
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.max_buf_size(MOST_BUFFERED);
+        // An engine tries TLS first; that, and a cut, is no matter of the log.
+        let _ = http.serve_connection(TokioIo::new(stream), service).await;
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {

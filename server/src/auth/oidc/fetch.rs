@@ -26,7 +26,7 @@ const DISCOVERY: &str = "/.well-known/openid-configuration";
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// A URL that is not used.
-    #[error("{0} is not used: only https, or http if the issuer is on this machine")]
+    #[error("{0:?} is not used: only https, or http if the issuer is on this machine")]
     Address(String),
     /// No answer, or none that is one.
     #[error("{url}: {source}")]
@@ -129,7 +129,12 @@ impl Source {
     async fn discover(&self) -> Result<Url, FetchError> {
         let url = self.usable(&format!("{}{DISCOVERY}", self.issuer.trim_end_matches('/')))?;
         let (text, _) = self.document(&url).await?;
-        let document: Discovery = serde_json::from_slice(&text).map_err(|error| {
+        self.keys_named(&url, &text)
+    }
+
+    /// Where a discovery document that came from `url` says that the keys are.
+    pub(super) fn keys_named(&self, url: &Url, text: &[u8]) -> Result<Url, FetchError> {
+        let document: Discovery = serde_json::from_slice(text).map_err(|error| {
             let reason = format!("no discovery document ({error})");
             FetchError::Unusable { url: url.to_string(), reason }
         })?;
@@ -192,10 +197,25 @@ fn within_origin(attempt: Attempt<'_>) -> reqwest::redirect::Action {
 }
 
 /// `max-age` of a `Cache-Control` (RFC 9111 §5.2.2.1).
-fn max_age_of(header: &str) -> Option<Duration> {
+pub(super) fn max_age_of(header: &str) -> Option<Duration> {
     let seconds = header.split(',').find_map(|part| {
         let (name, value) = part.trim().split_once('=')?;
         name.eq_ignore_ascii_case("max-age").then(|| value.trim_matches('"').parse().ok())?
     });
     seconds.map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_keys_that_is_refused_is_one_line_of_the_log() {
+        let issuer = "https://issuer.example.com";
+        let source = Source::new(issuer, None).expect("a legal issuer");
+        let document = br#"{"issuer":"https://issuer.example.com","jwks_uri":"ftp://a\nforged"}"#;
+        let url = Url::parse(issuer).expect("a URL");
+        let told = source.keys_named(&url, document).expect_err("no address").to_string();
+        assert!(told.contains("forged") && !told.contains(char::is_control), "{told:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Doors for the fuzz targets: reading and verifying OIDC tokens with keys that are there.
 
+use super::fetch::{Source, max_age_of};
 use super::keys::KeySet;
 use super::{Issuer, IssuerSettings, OidcAlgorithm, parse, verify};
 use crate::clock::Clock;
@@ -58,4 +59,31 @@ impl OidcVerifier {
         let believed = verify::verify_with(&self.0, &parsed, now, &keys.0).ok()?;
         Some((believed.build.source().to_owned(), believed.expires))
     }
+}
+
+/// Where the keys of an issuer are.
+#[derive(Debug)]
+pub struct OidcSource(Source, reqwest::Url);
+
+impl OidcSource {
+    /// Of an issuer. Nothing is fetched.
+    #[must_use]
+    pub fn new(issuer: &str) -> Option<Self> {
+        Some(Self(Source::new(issuer, None).ok()?, issuer.parse().ok()?))
+    }
+
+    /// Where the keys are by the issuer's discovery document.
+    ///
+    /// # Errors
+    /// What the log is told.
+    pub fn keys_named(&self, document: &[u8]) -> Result<String, String> {
+        let found = self.0.keys_named(&self.1, document);
+        found.map(|url| url.to_string()).map_err(|error| error.to_string())
+    }
+}
+
+/// For how many seconds a `Cache-Control` lets an answer be kept.
+#[must_use]
+pub fn oidc_max_age(header: &str) -> Option<u64> {
+    max_age_of(header).map(|age| age.as_secs())
 }

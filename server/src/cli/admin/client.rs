@@ -1,5 +1,6 @@
 //! The REST API as the command line sees it: JSON in, JSON or a problem out.
 
+use super::print::printable;
 use crate::auth::Secret;
 use reqwest::{Method, Response, StatusCode, Url, header};
 use serde_json::Value;
@@ -202,7 +203,17 @@ impl Client {
         let kind = response.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
         let text = response.bytes().await.map_err(|source| self.unreachable(source))?;
-        let json = serde_json::from_slice::<Value>(&text).ok();
+        self.understood(status, &kind, &text)
+    }
+
+    /// What an answer with this content type and body means.
+    pub(super) fn understood(
+        &self,
+        status: StatusCode,
+        kind: &str,
+        text: &[u8],
+    ) -> Result<Value, AdminError> {
+        let json = serde_json::from_slice::<Value>(text).ok();
         let foreign = || AdminError::NotStandpipe { server: self.server.to_string(), status };
         match json {
             Some(value) if status.is_success() && kind.starts_with("application/json") => Ok(value),
@@ -215,19 +226,42 @@ impl Client {
 
     /// A problem in words for the person at the keyboard.
     fn refusal(&self, status: StatusCode, problem: &Value) -> String {
-        let detail = problem["detail"].as_str().unwrap_or("the server refused without saying why");
+        let detail = match &problem["detail"] {
+            detail @ Value::String(_) => printable(detail),
+            _ => "the server refused without saying why".to_owned(),
+        };
         if status == StatusCode::UNAUTHORIZED {
             return format!("{detail} (logged in as {})", self.username);
         }
         if status.is_server_error() {
-            let id = problem["request_id"].as_str().unwrap_or("unknown");
+            let id = match &problem["request_id"] {
+                id @ Value::String(_) => printable(id),
+                _ => "unknown".to_owned(),
+            };
             return format!("{detail} (request {id})");
         }
-        detail.to_owned()
+        detail
     }
 
     fn unreachable(&self, source: reqwest::Error) -> AdminError {
         // The address is in the message already, and an URL in it may be long.
         AdminError::Unreachable { server: self.server.to_string(), source: source.without_url() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_refuses_with_does_not_act_on_the_terminal() {
+        let client =
+            Client::new("http://localhost:5000", "ann".to_owned(), None).expect("a client");
+        let problem = br#"{"detail":"no\u001b[2J\n","request_id":"\u0007"}"#;
+        for status in [StatusCode::CONFLICT, StatusCode::INTERNAL_SERVER_ERROR] {
+            let told = client.understood(status, "application/problem+json", problem);
+            let told = told.expect_err("a refusal").to_string();
+            assert!(told.starts_with("no") && !told.contains(char::is_control), "{told:?}");
+        }
     }
 }

@@ -83,7 +83,8 @@ fn flatten(prefix: &str, value: &Value, lines: &mut Vec<(String, String)>) {
         return;
     };
     for (key, value) in fields {
-        let key = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let key = harmless(key);
+        let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
         flatten(&key, value, lines);
     }
 }
@@ -99,6 +100,10 @@ pub(super) fn printable(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
+    harmless(&text)
+}
+
+fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
@@ -133,5 +138,11 @@ mod tests {
         assert_eq!(text, "id           1\nusage.bytes  10\n");
         let text = printed(|out| fields(out, Form::Json, &item));
         assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), item);
+    }
+
+    #[test]
+    fn a_name_of_a_field_does_not_act_on_the_terminal() {
+        let text = printed(|out| fields(out, Form::Text, &json!({"a\u{1b}[2J": {"b\r": 1}})));
+        assert_eq!(text, "a\u{fffd}[2J.b\u{fffd}  1\n");
     }
 }

@@ -107,6 +107,11 @@ fn readable<R: Row>(rows: &Snapshot, table: Table, found: &mut Findings) -> Resu
     each(rows, table, found, &mut |_, _, value| R::decode(value).map(|_| ()))
 }
 
+/// Counts bytes; damaged rows may have more than can be counted.
+const fn add(total: &mut u64, bytes: u64) {
+    *total = total.saturating_add(bytes);
+}
+
 fn number(reader: &mut KeyReader<'_>) -> Result<u64> {
     reader.number().ok_or(MetadataError::Corrupt("key"))
 }
@@ -150,7 +155,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     each(rows, Table::Blob, found, &mut |found, mut key, value| {
         let (workspace, digest) = (number(&mut key)?, digest(&mut key)?);
         let row = BlobRow::decode(value)?;
-        found.workspaces.entry(workspace).or_default().blob_bytes += row.size;
+        add(&mut found.workspaces.entry(workspace).or_default().blob_bytes, row.size);
         if blobs::object_blob(rows, row.object())? != Some((WorkspaceId(workspace), digest)) {
             found.words.push(format!("object {} does not name its blob {digest}", row.object()));
         }
@@ -162,7 +167,7 @@ fn all_blobs(rows: &Snapshot, found: &mut Findings) -> Result<()> {
     })?;
     each(rows, Table::Doomed, found, &mut |found, key, value| {
         let row = DoomedRow::decode(value)?;
-        found.workspaces.entry(row.workspace).or_default().doomed_bytes += row.size;
+        add(&mut found.workspaces.entry(row.workspace).or_default().doomed_bytes, row.size);
         if !rows.has(Table::Purge, &Key::new().number(row.when).raw(key.0))? {
             found.words.push("a doomed object that is never removed".to_owned());
         }
@@ -211,9 +216,9 @@ fn links(rows: &Snapshot, found: &mut Findings) -> Result<()> {
             Ok(if holders < 2 { Walk::Continue } else { Walk::Stop })
         })?;
         let totals = found.packages.entry(package).or_default();
-        totals.linked_bytes += blob.size;
+        add(&mut totals.linked_bytes, blob.size);
         if holders == 1 {
-            totals.exclusive_bytes += blob.size;
+            add(&mut totals.exclusive_bytes, blob.size);
         }
         let prefix = blobs::link_key(PackageId(package), &digest);
         let due = Key::new().byte(2).raw(prefix.bytes());
@@ -230,8 +235,8 @@ fn all_manifests(rows: &Snapshot, found: &mut Findings) -> Result<()> {
         let (package, digest) = (number(&mut key)?, digest(&mut key)?);
         let row = ManifestRow::decode(value)?;
         let workspace = found.owners.get(&package).copied().unwrap_or(0);
-        found.packages.entry(package).or_default().manifest_bytes += row.size;
-        found.workspaces.entry(workspace).or_default().manifest_bytes += row.size;
+        add(&mut found.packages.entry(package).or_default().manifest_bytes, row.size);
+        add(&mut found.workspaces.entry(workspace).or_default().manifest_bytes, row.size);
         let own = Key::new().number(package).digest(&digest);
         let bytes = rows.value(Table::ManifestBytes, own.bytes())?.unwrap_or_default();
         if digest.algorithm().hash(&bytes) != digest {
