@@ -111,6 +111,19 @@ mod tests {
     }
 
     #[test]
+    fn as_many_tokens_as_a_generation_has_room_for_are_verified_once_each() {
+        let (tokens, checks) = (VerifiedTokens::new(), Cell::new(0));
+        for number in (0..MOST).chain(0..MOST) {
+            let verify = || {
+                checks.set(checks.get() + 1);
+                Ok::<_, ()>(())
+            };
+            assert!(tokens.look_up(&number.to_string(), verify).is_ok());
+        }
+        assert_eq!(checks.get(), MOST);
+    }
+
+    #[test]
     fn a_crowd_of_tokens_is_forgotten_and_one_in_use_is_not() {
         let tokens = VerifiedTokens::new();
         let verify = || Ok::<_, ()>(());

@@ -242,6 +242,26 @@ async fn who_administers_a_workspace_sees_what_was_done_there_and_nothing_else()
 }
 
 #[tokio::test]
+async fn what_is_done_to_a_token_is_told_in_the_workspace_where_it_works_and_a_persons_in_none() {
+    let world = World::new().await;
+    let admin = world.client("admin").await;
+    let _ = post(&admin, "/workspaces/acme/robots", json!({"name": "bot"})).await.expect(201);
+    for (tokens, workspace) in [
+        ("/workspaces/acme/repositories/shop/pipeline-tokens", "acme"),
+        ("/workspaces/acme/robots/bot/tokens", "acme"),
+        ("/tokens", "-"),
+    ] {
+        let made = post(&admin, tokens, json!({"name": "t"})).await.expect(201).json();
+        let id = made["id"].as_str().expect("an id");
+        let expected = |action: &str| (action.to_owned(), id.to_owned(), workspace.to_owned());
+        assert_eq!(newest(&admin).await, expected("token.create"), "{tokens}");
+        let _ = delete(&admin, &format!("{tokens}/{id}")).await.expect(204);
+        assert_eq!(newest(&admin).await, expected("token.revoke"), "{tokens}");
+    }
+    assert_sound(&world).await;
+}
+
+#[tokio::test]
 async fn every_event_is_written_to_the_file_as_a_line_even_if_it_is_moved_away() {
     let world = World::new().await;
     let elsewhere = tempfile::tempdir().expect("a temporary directory");

@@ -104,6 +104,15 @@ async fn what_is_not_supported_or_not_whole_says_so() {
 }
 
 #[tokio::test]
+async fn a_request_for_a_token_has_two_hundred_parameters_and_no_more() {
+    let world = World::new().await;
+    for (count, status) in [(200, 200), (201, 400), (300, 400)] {
+        let query = vec!["account=dora"; count].join("&");
+        let _ = world.anonymous().get(&format!("/token?{query}")).await.expect(status);
+    }
+}
+
+#[tokio::test]
 async fn the_anonymous_may_pull_what_is_public_and_nothing_else() {
     let world = World::new().await;
     let path = "/token?service=standpipe&scope=repository:acme/site:pull,push,delete\

@@ -10,18 +10,19 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-/// Shows the token on every way in; each refuses alike, in words with `words`.
+/// Shows the token on every way in; each refuses alike, in words with `words`, and asks for what one
+/// logs in with there.
 async fn refused(world: &World, token: &str, words: &str) {
     let direct = build(world, token).get("/v2/acme/shop/tags/list").await;
     let by_get = build(world, token).get("/token?service=standpipe").await;
-    for (way, answer) in [
-        ("exchange", exchange(world, token).await),
-        ("token endpoint", by_get),
-        ("directly", direct),
+    for (way, answer, challenge) in [
+        ("exchange", exchange(world, token).await, "Basic "),
+        ("token endpoint", by_get, "Basic "),
+        ("directly", direct, "Bearer "),
     ] {
         let answer = answer.refused(401, "UNAUTHORIZED");
         assert!(answer.message().contains(words), "{way}: {}", answer.message());
-        assert!(!answer.header("www-authenticate").is_empty(), "{way}");
+        assert!(answer.header("www-authenticate").starts_with(challenge), "{way}: {answer:?}");
         assert_says_nothing_of(&answer, token);
     }
 }

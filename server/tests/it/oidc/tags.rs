@@ -167,3 +167,26 @@ async fn a_first_push_creates_the_package_in_the_bound_repository_and_keeps_to_t
     assert_eq!(names, ["shop", "shop-web", "vault/stolen"]);
     let _ = feature.post("/v2/other/new/blobs/uploads/").await.refused(404, "NAME_UNKNOWN");
 }
+
+#[tokio::test]
+async fn a_first_push_of_a_build_with_several_repositories_goes_to_the_one_the_name_begins_with() {
+    let issuer = Issuer::start().await;
+    let world = World::with(Settings {
+        issuers: vec![trusted(&issuer)],
+        create_on_push: CreateOnPush::Writers,
+        ..Settings::default()
+    })
+    .await;
+    let _ = bind(&world, &issuer, json!({})).await;
+    let vault = super::binding(&issuer, json!({}));
+    let _ = super::try_bind(&world, "admin", "acme/vault", vault).await.expect(201);
+    let step = build(&world, &issuer.token(&issuer.fresh_key(), json!({})));
+    let admin = world.client("admin").await;
+    for repository in ["vault", "shop"] {
+        let _ = step.push_image(&format!("acme/{repository}/new"), "v1", repository).await;
+        let path = format!("/api/v1/workspaces/acme/packages?repository={repository}");
+        let packages = admin.get(&path).await.expect(200).text();
+        assert!(packages.contains(&format!("\"{repository}/new\"")), "{packages}");
+    }
+    let _ = step.post("/v2/acme/new/blobs/uploads/").await.refused(404, "NAME_UNKNOWN");
+}

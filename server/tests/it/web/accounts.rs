@@ -6,6 +6,7 @@ use crate::oidc::Builds;
 use axum::http::Method;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use standpipe_server::domain::Role;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -183,6 +184,21 @@ async fn a_robot_is_made_given_a_role_and_a_token_switched_off_and_deleted() {
     assert_eq!(admin.submit(robot, &format!("{robot}/delete"), &[]).await.status, 303);
     let _ = holder.get(manifest).await.expect(401);
     let _ = admin.get(robot).await.expect(404);
+}
+
+#[tokio::test]
+async fn what_the_administrators_of_a_repository_may_is_offered_to_them_alone() {
+    let world = World::new().await;
+    world.grant("acme", "shop", "eve", Role::Admin).await;
+    for (who, offered) in [("bob", false), ("ann", false), ("eve", true)] {
+        let mut browser = Browser::signed_in(&world, who).await;
+        let repository = browser.get("/w/acme/repositories/shop").await.expect(200).text();
+        let link = "href=\"/w/acme/repositories/shop/permissions\"";
+        assert_eq!(repository.contains(link), offered, "{who}: {repository}");
+        let create = browser.get("/w/acme/create-package").await.expect(200).text();
+        let nothing = "There is no repository that you could link a package to";
+        assert_eq!(!create.contains(nothing), offered, "{who}: {create}");
+    }
 }
 
 #[tokio::test]
