@@ -278,3 +278,15 @@ async fn a_pipeline_pushes_to_its_repository_and_nowhere_else() {
     let _ = pipeline.post("/v2/other/tool/blobs/uploads/").await.refused(404, "NAME_UNKNOWN");
     let _ = pipeline.post("/v2/acme/site/blobs/uploads/").await.refused(403, "DENIED");
 }
+
+#[tokio::test]
+async fn what_a_pipeline_creates_belongs_to_its_repository_and_is_in_no_other_workspace() {
+    let create_on_push = CreateOnPush::Writers;
+    let world = World::with(Settings { create_on_push, ..Settings::default() }).await;
+    let pipeline = world.pipeline("acme", "shop").await;
+    let _ = pipeline.push_image("acme/vault/new", "latest", "one").await;
+    let path = "/api/v1/workspaces/acme/packages?repository=shop";
+    let packages = world.client("admin").await.get(path).await.expect(200).text();
+    assert!(packages.contains("\"vault/new\""), "{packages}");
+    let _ = pipeline.post("/v2/other/new/blobs/uploads/").await.refused(404, "NAME_UNKNOWN");
+}

@@ -177,6 +177,14 @@ async fn the_role_read_pulls_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_build_sees_the_workspaces_that_it_is_bound_in_and_no_other() {
+    let (issuer, world) = bound().await;
+    let step = build(&world, &issuer.token(&issuer.fresh_key(), json!({})));
+    let _ = step.get("/api/v1/workspaces/acme/packages").await.expect(200);
+    let _ = step.get("/api/v1/workspaces/other/packages").await.expect(404);
+}
+
+#[tokio::test]
 async fn another_systems_tokens_need_only_the_names_of_its_claims() {
     let issuer = Issuer::start().await;
     let claims = ClaimNames {

@@ -168,25 +168,59 @@ async fn a_first_push_creates_the_package_in_the_bound_repository_and_keeps_to_t
     let _ = feature.post("/v2/other/new/blobs/uploads/").await.refused(404, "NAME_UNKNOWN");
 }
 
+/// A build with these bindings, where writers create packages by a push.
+async fn bound_to(repositories: &[(&str, &str)]) -> Bound {
+    let issuer = Issuer::start().await;
+    let create_on_push = CreateOnPush::Writers;
+    let settings =
+        Settings { issuers: vec![trusted(&issuer)], create_on_push, ..Settings::default() };
+    let world = World::with(settings).await;
+    for (repository, role) in repositories {
+        let body = super::binding(&issuer, json!({ "role": role }));
+        let _ = super::try_bind(&world, "admin", repository, body).await.expect(201);
+    }
+    let key = issuer.fresh_key();
+    Bound { issuer, world, key }
+}
+
+async fn assert_belongs(world: &World, package: &str, repository: &str) {
+    let (workspace, repository) = repository.split_once('/').expect("workspace/repository");
+    let path = format!("/api/v1/workspaces/{workspace}/packages?repository={repository}");
+    let packages = world.client("admin").await.get(&path).await.expect(200).text();
+    assert!(packages.contains(&format!("\"name\":\"{package}\"")), "{package}: {packages}");
+}
+
 #[tokio::test]
 async fn a_first_push_of_a_build_with_several_repositories_goes_to_the_one_the_name_begins_with() {
-    let issuer = Issuer::start().await;
-    let world = World::with(Settings {
-        issuers: vec![trusted(&issuer)],
-        create_on_push: CreateOnPush::Writers,
-        ..Settings::default()
-    })
-    .await;
-    let _ = bind(&world, &issuer, json!({})).await;
-    let vault = super::binding(&issuer, json!({}));
-    let _ = super::try_bind(&world, "admin", "acme/vault", vault).await.expect(201);
-    let step = build(&world, &issuer.token(&issuer.fresh_key(), json!({})));
-    let admin = world.client("admin").await;
+    let bound = bound_to(&[("acme/shop", "write"), ("acme/vault", "write")]).await;
+    let step = bound.of(json!({}));
     for repository in ["vault", "shop"] {
         let _ = step.push_image(&format!("acme/{repository}/new"), "v1", repository).await;
-        let path = format!("/api/v1/workspaces/acme/packages?repository={repository}");
-        let packages = admin.get(&path).await.expect(200).text();
-        assert!(packages.contains(&format!("\"{repository}/new\"")), "{packages}");
+        assert_belongs(&bound.world, &format!("{repository}/new"), &format!("acme/{repository}"))
+            .await;
     }
     let _ = step.post("/v2/acme/new/blobs/uploads/").await.refused(404, "NAME_UNKNOWN");
+}
+
+#[tokio::test]
+async fn a_first_push_goes_to_the_one_repository_of_the_workspace_that_the_build_may_push_to() {
+    let bindings = [("acme/shop", "write"), ("acme/vault", "read"), ("other/tool", "write")];
+    let bound = bound_to(&bindings).await;
+    let step = bound.of(json!({}));
+    for (workspace, repository) in [("acme", "acme/shop"), ("other", "other/tool")] {
+        let _ = step.push_image(&format!("{workspace}/new"), "v1", workspace).await;
+        assert_belongs(&bound.world, "new", repository).await;
+    }
+}
+
+#[tokio::test]
+async fn a_binding_to_another_repository_or_for_reading_frees_no_tags() {
+    let bound = Bound::new(rules()).await;
+    let vault = super::binding(&bound.issuer, json!({}));
+    let _ = super::try_bind(&bound.world, "admin", "acme/vault", vault).await.expect(201);
+    let _ = bind(&bound.world, &bound.issuer, json!({ "role": "read" })).await;
+    let feature = bound.branch("feature");
+    let image = feature.push_image("acme/shop", "any-1", "one").await;
+    let _ = feature.put_manifest("acme/shop", "latest", &image).await.refused(403, "DENIED");
+    let _ = feature.push_image("acme/vault", "latest", "one").await;
 }
