@@ -21,7 +21,7 @@ const MAP: [(&str, &[&str]); 16] = [
     ("telemetry", &["config"]),
     ("data_dir", &[]),
     // Doors for the fuzz targets, which no other part may name.
-    ("fuzzing", &["auth", "blobs", "config", "http", "metadata"]),
+    ("fuzzing", &["auth", "blobs", "cli", "config", "http", "metadata", "registry"]),
     (
         "cli",
         &[
