@@ -1,6 +1,7 @@
 //! A Docker daemon with the few endpoints that a push needs.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -56,7 +57,7 @@ pub(crate) enum Load {
     Stuck,
     /// The same, and its export is cut off.
     Cut,
-    /// The same, and while it is there the disk has no room for the export of the whole.
+    /// The same, and at first the disk has no room for the export of the whole.
     Full,
     /// The status is good, and the body says what is wrong.
     Refused,
@@ -67,6 +68,8 @@ struct Store {
     images: Vec<Image>,
     /// IDs and layers of those that were loaded.
     loaded: Mutex<Vec<Image>>,
+    /// Whether an export was refused because the disk was full.
+    refused: AtomicBool,
     faults: Faults,
     calls: Arc<Mutex<Vec<String>>>,
     exported: Arc<Mutex<(usize, usize)>>,
@@ -122,6 +125,7 @@ fn router(
     Router::new().fallback(answer).with_state(Arc::new(Store {
         images,
         loaded: Mutex::default(),
+        refused: AtomicBool::default(),
         faults,
         calls,
         exported,
@@ -220,9 +224,8 @@ async fn export_called(store: &Store, name: &str, image: Option<&Image>) -> Resp
     let loaded = store.loaded.lock().unwrap().iter().find(|image| image.id() == name).cloned();
     match (image, loaded) {
         (Some(_), _)
-            if store.faults.load == Load::Full && !store.loaded.lock().unwrap().is_empty() =>
+            if store.faults.load == Load::Full && !store.refused.swap(true, Ordering::SeqCst) =>
         {
-            store.loaded.lock().unwrap().clear();
             let body = json!({"message": "no space left on device"}).to_string();
             (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
         }
