@@ -128,6 +128,7 @@ async fn nothing_at_all_and_the_empty_document_are_blobs() {
             let stored = ann.send(Method::POST, &at_once, &headers, content.to_vec()).await;
             assert_eq!(stored.expect(201).header("docker-content-digest"), digest);
             let _ = ann.delete(&path).await.expect(202);
+            let _ = ann.get(&path).await.refused(404, "BLOB_UNKNOWN");
             // The same in two requests.
             let upload = ann.start_upload(NAME).await;
             let close = format!("{upload}?digest={digest}");
@@ -159,6 +160,8 @@ async fn parts_and_conditions_work_under_both_digests() {
         }
         let same = [("range", "bytes=-1"), ("if-range", tag.as_str())];
         assert_eq!(ann.send(Method::GET, &path, &same, "").await.expect(206).text(), "9");
+        let other = [("range", "bytes=-1"), ("if-range", "\"other\"")];
+        assert_eq!(ann.send(Method::GET, &path, &other, "").await.expect(200).text(), "0123456789");
     }
 }
 

@@ -145,5 +145,7 @@ async fn a_blob_of_one_digest_algorithm_is_not_a_blob_of_the_other() {
     let post = format!("/v2/acme/shop/blobs/uploads/?digest={long}");
     let stored = ann.send(Method::POST, &post, &[], CONTENT).await.expect(201);
     assert_eq!(stored.header("docker-content-digest"), long);
-    assert_eq!(ann.get(&path).await.expect(200).body, CONTENT);
+    let got = ann.get(&path).await.expect(200);
+    assert_eq!(got.body, CONTENT);
+    assert_eq!(got.header("docker-content-digest"), long);
 }

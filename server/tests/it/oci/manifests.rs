@@ -22,7 +22,10 @@ fn path(reference: &str) -> String {
 #[tokio::test]
 async fn a_manifest_comes_back_byte_for_byte_by_tag_and_by_digest() {
     let (_world, ann) = ann().await;
-    let manifest = ann.push_image(NAME, "latest", "one").await;
+    let mut manifest = ann.push_image(NAME, "plain", "one").await;
+    // Not as any program would write it again.
+    manifest.bytes = [&b"\n "[..], &manifest.bytes, b" \n"].concat();
+    let _ = ann.put_manifest(NAME, "latest", &manifest).await.expect(201);
     for reference in ["latest", &manifest.digest()] {
         // Whatever a client accepts, it gets what is stored.
         let accept = [("accept", "application/vnd.docker.distribution.manifest.v2+json")];
@@ -80,7 +83,12 @@ async fn a_manifest_under_a_longer_digest_is_found_under_it() {
     let long = digest512(&manifest.bytes);
     let answer = ann.put_manifest(NAME, &long, &manifest).await.expect(201);
     assert_eq!(answer.header("docker-content-digest"), long);
-    assert_eq!(ann.get(&path(&long)).await.expect(200).body, manifest.bytes);
+    let got = ann.get(&path(&long)).await.expect(200);
+    assert_eq!(got.body, manifest.bytes);
+    let head = ann.head(&path(&long)).await.expect(200);
+    for answer in [got, head] {
+        assert_eq!(answer.header("docker-content-digest"), long);
+    }
 }
 
 #[tokio::test]
@@ -183,6 +191,10 @@ async fn a_deleted_tag_leaves_the_manifest_and_a_deleted_manifest_takes_its_tags
     assert_eq!(ann.delete(&path("latest")).await.expect(202).body.len(), 0);
     let _ = ann.get(&path("latest")).await.refused(404, "MANIFEST_UNKNOWN");
     let _ = ann.get(&path("stable")).await.expect(200);
+    // Without its last tag, too, it is there under its digest.
+    let _ = ann.delete(&path("stable")).await.expect(202);
+    assert_eq!(ann.get(&path(&manifest.digest())).await.expect(200).body, manifest.bytes);
+    let _ = ann.put_manifest(NAME, "stable", &manifest).await.expect(201);
     let _ = ann.delete(&path(&manifest.digest())).await.expect(202);
     for reference in ["stable", &manifest.digest()] {
         let _ = ann.get(&path(reference)).await.refused(404, "MANIFEST_UNKNOWN");
