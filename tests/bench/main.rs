@@ -58,7 +58,7 @@ fn main() -> io::Result<()> {
     }
     say("")?;
     say(&markdown(ours.name(), theirs.name(), &lines))?;
-    if bench.wants("tails") { bench.tails(rounds.min(3), &images) } else { Ok(()) }
+    if bench.wants("tails") { bench.tails(rounds, &images) } else { Ok(()) }
 }
 
 /// Uses free memory once and gives it back. On a virtual machine the host hands a page out when it is first
