@@ -69,7 +69,12 @@ pub(super) fn map(
 
 /// Threads that are worth using on this machine, at most so many.
 pub(super) fn useful_threads(most: NonZeroUsize) -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(most)
+    processors().min(most)
+}
+
+/// Processors that this machine lets us use.
+pub(crate) fn processors() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Lets this thread go last where all processors are busy. Who reads, hashes, sends or exports has little

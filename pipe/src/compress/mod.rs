@@ -14,10 +14,7 @@ use std::io::{self, Read, Write};
 
 use crate::config::Compression;
 
-/// Processors that this machine lets us use.
-pub(crate) fn processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
-}
+pub(crate) use self::blocks::processors;
 
 /// Reads `input` to its end and writes it to `output`, compressed.
 ///

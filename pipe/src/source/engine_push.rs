@@ -114,15 +114,20 @@ impl Daemon {
 
     /// Takes back a name that only the push needed.
     pub(super) async fn forget(&self, full: &str) {
-        let path: Vec<&str> = ["images"].into_iter().chain(full.split('/')).collect();
+        if !self.remove_image(full).await {
+            tracing::warn!("the local name {full} could not be removed again");
+        }
+    }
+
+    /// Removes a name, or an image that has none, and nothing below it; whether it is gone.
+    pub(super) async fn remove_image(&self, name: &str) -> bool {
+        let path: Vec<&str> = ["images"].into_iter().chain(name.split('/')).collect();
         let mut url = self.url(&path);
         url.query_pairs_mut().append_pair("noprune", "true");
         let response = self.request(Method::DELETE, url).timeout(self.timeout()).send().await;
-        if !response.is_ok_and(|response| {
+        response.is_ok_and(|response| {
             response.status().is_success() || response.status() == StatusCode::NOT_FOUND
-        }) {
-            tracing::warn!("the local name {full} could not be removed again");
-        }
+        })
     }
 }
 

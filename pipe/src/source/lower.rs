@@ -12,8 +12,8 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use reqwest::Method;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -40,7 +40,7 @@ pub(super) async fn make(
     diff_ids: &[Digest],
     needed: &[Digest],
 ) -> Option<Lower> {
-    let processors = compress::processors();
+    let processors = compress::processors().get();
     if processors < 2 || needed.len() < 2 {
         return None;
     }
@@ -138,11 +138,7 @@ impl Daemon {
     }
 
     async fn unload(&self, id: &str) {
-        let request = self.request(Method::DELETE, self.url(&["images", id]));
-        let response = request.timeout(self.timeout()).send().await;
-        if !response.is_ok_and(|response| {
-            response.status().is_success() || response.status() == StatusCode::NOT_FOUND
-        }) {
+        if !self.remove_image(id).await {
             tracing::warn!(
                 "the engine keeps image {id}, which is not needed: docker rmi removes it"
             );
@@ -168,7 +164,8 @@ fn layers(
     let gains = diff_ids.iter().zip(&sizes).map(|(layer, size)| {
         lower = lower.saturating_add(*size);
         useful = useful.saturating_add(if needed.contains(layer) { *size } else { 0 });
-        // What is compressed while the engine writes what it has written of the one more of the other.
+        // Compressed is what there is of it, and no more than there is time for while the engine writes
+        // the rest.
         useful.min((whole - lower).saturating_mul(others) / COMPRESSING)
     });
     let gains: Vec<u64> = gains.collect();

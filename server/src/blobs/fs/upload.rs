@@ -33,7 +33,11 @@ const CHECKPOINT: u64 = 64 << 20;
 const CHECKPOINT: u64 = 40 << 10;
 
 /// Bytes written and hashed before others may have the processor: less than a tenth of a millisecond.
+#[cfg(not(test))]
 const AT_A_TIME: usize = 64 << 10;
+/// So small that most pieces of the tests are written in several parts.
+#[cfg(test)]
+const AT_A_TIME: usize = 6 << 10;
 
 /// Bytes read at once when content is hashed again.
 const REHASH: u64 = 1 << 20;
