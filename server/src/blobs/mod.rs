@@ -49,8 +49,8 @@ pub use stream::{ByteStream, StreamError};
 ///   [`BlobError::UnknownUpload`] mean that the backend looked and there is none.
 #[async_trait]
 pub trait BlobStore: std::fmt::Debug + Send + Sync {
-    /// Begins an upload whose bytes are hashed with `algorithm` on the way, and mints the key of the
-    /// object it will become, carrying the time `now`.
+    /// Begins an upload whose bytes are hashed with `algorithm` on the way. The key of the object that it
+    /// will become carries the time `now`, or a later one that was before its end.
     async fn create_upload(
         &self,
         id: UploadId,

@@ -67,7 +67,7 @@ pub struct InvalidUploadId;
 
 /// The name of a stored object, minted by the blob backend and opaque to everything else.
 ///
-/// It is a UUIDv7 whose time is the server's own clock when the upload began, and it is never
+/// It is a UUIDv7 whose time is the server's own clock during the upload, and it is never
 /// reused: deleting an object and storing the same content again can never meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(pub uuid::Uuid);
@@ -84,7 +84,7 @@ impl ObjectKey {
         Self(uuid::Uuid::new_v7(time))
     }
 
-    /// When the upload that made this object began.
+    /// A time at which the object was being uploaded.
     #[must_use]
     pub fn minted_at(&self) -> super::Timestamp {
         let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |time| time.to_unix());

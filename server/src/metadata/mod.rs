@@ -350,6 +350,9 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     /// The last moment this database has seen.
     async fn last_seen(&self) -> Result<Timestamp>;
 
+    /// Sees to it that [`last_seen`](Self::last_seen) is no more than `lately` ago, after a crash too.
+    async fn be_seen(&self, lately: Duration) -> Result<()>;
+
     /// Objects whose removal is due, oldest first. None while a backup holds them.
     async fn doomed(&self, limit: usize) -> Result<Vec<ObjectKey>>;
 

@@ -13,9 +13,13 @@ use std::time::Duration;
 const BATCH: usize = 1000;
 /// How long `lost+found` keeps things.
 const KEEP_LOST: Duration = Duration::from_secs(7 * 24 * 3600);
-/// An object's key carries the time its upload began, and the database saw the upload's row just
-/// after. A key later than what the database has seen by more than this is of another history.
+/// An object's key carries a time at which it was uploaded, and before it gets its name the database
+/// notes that it was there [lately](LATELY). A key later than what the database has seen by more than
+/// this is of another history.
 const SLACK: Duration = Duration::from_secs(60);
+/// How long ago the database may have noted that it was there when an object gets its name. Else a crash
+/// before the object's row, in the first push after a quiet time, would look like an older database.
+pub(super) const LATELY: Duration = Duration::from_secs(30);
 
 /// Why the two stores may not be used together.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@
 //! not wait for the disk, because to finish it does.
 
 use super::access::Writable;
+use super::startup::LATELY;
 use super::{Registry, RegistryError, Result};
 use crate::blobs::{BlobError, ByteStream, Last};
 use crate::domain::{Algorithm, Change, Digest, ObjectKey, UploadId};
@@ -145,6 +146,7 @@ impl Registry {
         self.still_writable(access).await?;
         // Between the object's new name and its row, the start-up sweep must not look (startup.rs).
         let _finishing = self.finishing.read().await;
+        self.metadata.be_seen(LATELY).await?;
         let finished = match last {
             Some(last) => self.blobs.finish_last(last, digest).await,
             None => self.blobs.finish(id, digest).await,

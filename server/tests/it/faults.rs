@@ -29,6 +29,7 @@ use standpipe_server::registry::{Limits, Registry, RegistryError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Where the blobs are on the simulated disk.
 const ROOT: &str = "/data";
@@ -149,16 +150,27 @@ impl Acknowledged {
     }
 }
 
+/// Uploads a blob in so many chunks; a single one comes with the request that ends the upload. Much time
+/// passes before each step, as on a registry that few use.
 async fn upload(world: &World, content: &[u8], chunks: usize) -> Result<Digest, RegistryError> {
+    const PAUSE: Duration = Duration::from_secs(600);
     let registry = &world.registry;
     let access = registry.writable(&admin(), &name()).await?;
+    world.clock.advance(PAUSE);
     let started = registry.start_upload(&access, &change(), Algorithm::Sha256, None).await?;
-    for piece in content.chunks(content.len().div_ceil(chunks)) {
+    let mut pieces = content.chunks(content.len().div_ceil(chunks));
+    let mut last = None;
+    if chunks == 1 {
+        last = pieces.next().map(|piece| (Chunk::default(), ByteStream::once(piece.to_vec())));
+    }
+    for piece in pieces {
+        world.clock.advance(PAUSE);
         let body = ByteStream::once(piece.to_vec());
         registry.append_chunk(&access, started.id, Chunk::default(), body).await?;
     }
+    world.clock.advance(PAUSE);
     let digest = Algorithm::Sha256.hash(content);
-    registry.finish_upload(&access, &change(), started.id, &digest, None).await?;
+    registry.finish_upload(&access, &change(), started.id, &digest, last).await?;
     Ok(digest)
 }
 

@@ -420,11 +420,20 @@ fn add_pulls(batch: &mut Batch<'_>, key: &Key, pull: &Pull) -> Result<()> {
     batch.put(Table::Pull, key, &row)
 }
 
+/// The row of [`Table::Meta`] that holds the last moment the database has seen.
+const LAST_SEEN: &str = "last_seen";
+
 /// The last moment that a number row of [`Table::Meta`] says, or the beginning of time.
 pub(super) fn last_seen(rows: &impl Rows) -> Result<Timestamp> {
-    let key = Key::new().text(super::LAST_SEEN);
+    let key = Key::new().text(LAST_SEEN);
     let row: Option<NumberRow> = rows.row(Table::Meta, &key)?;
     Ok(Timestamp(row.map_or(0, |row| row.0)))
+}
+
+/// Writes down that the database was in use at the batch's time.
+pub(super) fn be_seen(batch: &mut Batch<'_>) -> Result<()> {
+    let now = NumberRow(batch.now().0);
+    batch.put(Table::Meta, &Key::new().text(LAST_SEEN), &now)
 }
 
 /// What an index admitted as sparse was missing; for checks.

@@ -72,9 +72,6 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use writer::{Job, Lasting, Meter, Outcome, Queue, SharedDatabase, Size};
 
-/// The row of [`batch::Table::Meta`] that holds the last moment the database has seen.
-const LAST_SEEN: &str = "last_seen";
-
 /// Metadata in one redb file.
 pub struct RedbStore {
     database: SharedDatabase,
@@ -85,6 +82,8 @@ pub struct RedbStore {
     meter: Arc<Meter>,
     /// Batches that were answered and may still be lost.
     unsettled: Arc<AtomicUsize>,
+    /// The time of the last batch that lasts, in milliseconds.
+    seen: Arc<AtomicU64>,
     reads: Arc<Reads>,
     /// Searches that may run at a time: each remembers what it saw, which is tens of megabytes in a
     /// package of a hundred thousand images.
@@ -712,6 +711,15 @@ impl MetadataStore for RedbStore {
 
     async fn last_seen(&self) -> Result<Timestamp> {
         self.read(manifests::last_seen)
+    }
+
+    async fn be_seen(&self, lately: Duration) -> Result<()> {
+        let seen = Timestamp(self.seen.load(Ordering::SeqCst));
+        if self.clock.now().since(seen) <= lately || mutant!("time-is-not-noted") {
+            return Ok(());
+        }
+        // Whatever is written takes the time with it.
+        self.write(small(0), manifests::be_seen).await
     }
 
     async fn doomed(&self, limit: usize) -> Result<Vec<ObjectKey>> {

@@ -4,13 +4,14 @@
 
 use super::batch::{Batch, Rows, Snapshot, Table, storage};
 use super::keys::Key;
-use super::rows::{InstanceRow, NumberRow};
+use super::rows::InstanceRow;
 use super::writer::{AbortOnPanic, Meter, Queue, Writer};
-use super::{LAST_SEEN, RedbStore, listing, manifests};
+use super::{RedbStore, listing, manifests};
 use crate::clock::Clock;
 use crate::metadata::{Instance, MetadataError, Result};
 use redb::{Database, ReadableDatabase as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, RwLock};
 
 /// The format of the rows that this server writes.
@@ -136,6 +137,7 @@ impl RedbStore {
         let (queue, meter) = (Arc::new(Queue::default()), Arc::new(Meter::default()));
         let boot = clock.now();
         let unsettled = Arc::default();
+        let seen = Arc::new(AtomicU64::new(seen.0));
         let writer = Writer {
             database: Arc::clone(&database),
             queue: Arc::clone(&queue),
@@ -143,6 +145,7 @@ impl RedbStore {
             opener,
             meter: Arc::clone(&meter),
             unsettled: Arc::clone(&unsettled),
+            seen: Arc::clone(&seen),
         };
         let thread = std::thread::Builder::new()
             .name("metadata-writer".to_owned())
@@ -154,7 +157,7 @@ impl RedbStore {
         let searches = Arc::new(tokio::sync::Semaphore::new(2));
         let reads = Arc::default();
         let writer = Some(thread);
-        Ok(Self { database, queue, clock, boot, meter, unsettled, reads, searches, writer })
+        Ok(Self { database, queue, clock, boot, meter, unsettled, seen, reads, searches, writer })
     }
 }
 
@@ -223,8 +226,7 @@ fn claim(database: &Database, clock: &Clock) -> Result<()> {
         let id = uuid::Uuid::new_v4().into_bytes();
         let row = InstanceRow { id, format: FORMAT };
         batch.put(Table::Meta, &Key::new().text("instance"), &row)?;
-        let seen = NumberRow(batch.now().0);
-        batch.put(Table::Meta, &Key::new().text(LAST_SEEN), &seen)?;
+        manifests::be_seen(&mut batch)?;
         listing::build_times(&mut batch)?;
     }
     transaction.commit().map_err(storage)

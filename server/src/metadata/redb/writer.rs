@@ -8,9 +8,8 @@
 //! a storage fault the database is dropped and opened again, because redb refuses all work on a
 //! handle that has seen an I/O error.
 
-use super::batch::{Batch, Table, storage};
-use super::keys::Key;
-use super::rows::NumberRow;
+use super::batch::{Batch, storage};
+use super::manifests;
 use crate::clock::{Clock, Stopwatch};
 use crate::metadata::{MetadataError, Result, WriterStatistics};
 use redb::{Database, Durability, WriteTransaction};
@@ -225,6 +224,8 @@ pub(super) struct Writer {
     pub(super) meter: Arc<Meter>,
     /// Batches that were answered and may still be lost.
     pub(super) unsettled: Arc<AtomicUsize>,
+    /// The time of the last batch that lasts, in milliseconds.
+    pub(super) seen: Arc<AtomicU64>,
 }
 
 impl Writer {
@@ -288,8 +289,9 @@ impl Writer {
         let database = database.as_ref().ok_or_else(closed)?;
         let mut transaction = begin(database)?;
         let (mut written, mut lasts) = (false, false);
+        let now = self.clock.now();
         {
-            let mut batch = Batch::open(&transaction, self.clock.now())?;
+            let mut batch = Batch::open(&transaction, now)?;
             for job in jobs {
                 let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut batch)));
                 match outcome {
@@ -310,8 +312,7 @@ impl Writer {
                 }
             }
             if written {
-                let seen = NumberRow(batch.now().0);
-                batch.put(Table::Meta, &Key::new().text(super::LAST_SEEN), &seen)?;
+                manifests::be_seen(&mut batch)?;
             }
             self.meter.rows.fetch_add(batch.touched(), Ordering::Relaxed);
         }
@@ -330,6 +331,9 @@ impl Writer {
         transaction.commit().map_err(failure)?;
         // Nobody has been answered yet, so whoever asks after an answer sees this.
         self.unsettled.store(if lasts { 0 } else { unsettled + 1 }, Ordering::SeqCst);
+        if written && lasts {
+            self.seen.store(now.0, Ordering::SeqCst);
+        }
         Ok(())
     }
 }
