@@ -205,8 +205,7 @@ pub trait MetadataStore: std::fmt::Debug + Send + Sync {
     // Uploads and blobs.
 
     /// Records an upload session, creating the package first if the target says so. In a package that
-    /// exists the session may be forgotten by a crash until [`Self::settle_upload`] was answered, or
-    /// any later change of it.
+    /// exists the session may be forgotten by a crash until [`Self::settle_upload`] was answered.
     async fn start_upload(
         &self,
         change: &Change,

@@ -248,17 +248,34 @@ async fn what_verification_cannot_look_at_is_told_and_not_taken_for_damaged() {
 /// Found by the histories of `machine`: the row was forgotten and the rest of the files was not.
 #[tokio::test]
 async fn an_upload_that_was_half_removed_is_gone_after_the_next_start() {
-    for lost in 0..2 {
-        let world = World::new().await;
-        let writer = world.client("ann").await;
-        let _ = writer.start_upload(NAME).await;
-        let mut files = world.unfinished();
-        files.sort();
-        assert_eq!(files.len(), 2, "{files:?}");
-        std::fs::remove_file(&files[lost]).expect("our own file");
-        drop(writer);
-        let clock = world.clock.clone();
-        let world = world.restart(clock).await;
-        assert_eq!(world.unfinished(), Vec::<PathBuf>::new());
-    }
+    let (world, upload) = with_one_file_lost(0).await;
+    assert_eq!(world.unfinished(), Vec::<PathBuf>::new());
+    let _ = world.client("ann").await.get(&upload).await.refused(404, "BLOB_UPLOAD_UNKNOWN");
+}
+
+/// Its bytes are nothing without it; they are not taken for the first ones of what comes.
+#[tokio::test]
+async fn an_upload_that_lost_its_state_begins_anew() {
+    let (world, upload) = with_one_file_lost(1).await;
+    let writer = world.client("ann").await;
+    assert_eq!(writer.get(&upload).await.expect(204).header("range"), "0-0");
+    let path = format!("{upload}?digest={}", digest(b"other"));
+    let _ = writer.send(Method::PUT, &path, &[], "other").await.expect(201);
+    assert_eq!(writer.get(&blob(b"other")).await.expect(200).body, &b"other"[..]);
+    assert_eq!(world.unfinished(), Vec::<PathBuf>::new());
+}
+
+/// A server that started when one of the two files of an upload, its bytes or its state, was gone.
+async fn with_one_file_lost(lost: usize) -> (World, String) {
+    let world = World::new().await;
+    let writer = world.client("ann").await;
+    let upload = writer.start_upload(NAME).await;
+    let _ = writer.send(Method::PATCH, &upload, &[], "something").await.expect(202);
+    let mut files = world.unfinished();
+    files.sort();
+    assert_eq!(files.len(), 2, "{files:?}");
+    std::fs::remove_file(&files[lost]).expect("our own file");
+    drop(writer);
+    let clock = world.clock.clone();
+    (world.restart(clock).await, upload)
 }

@@ -89,10 +89,9 @@ fn changes_wait_in_a_bounded_queue_and_reads_do_not_wait_at_all() {
             let refused = refused.refused(503, "UNAVAILABLE");
             assert_eq!(refused.header("retry-after"), "1");
         }
-        // To begin an upload waits for no disk, but for those before it: it is refused as well.
-        let begun = ann.post("/v2/acme/shop/blobs/uploads/").await;
-        let _ = begun.refused(503, "UNAVAILABLE");
         assert_eq!(world.unfinished(), Vec::<std::path::PathBuf>::new(), "and leaves nothing");
+        // To begin an upload waits for no disk, and for nobody who does.
+        let begun = timeout(PATIENCE, ann.start_upload("acme/shop")).await.expect("does not wait");
         reads_go_on(&bob, &paths).await;
         assert!(waiting.try_join_next().is_none(), "the others wait for the disk");
         gate.open();
@@ -100,6 +99,7 @@ fn changes_wait_in_a_bounded_queue_and_reads_do_not_wait_at_all() {
             let _ = answer.expect(201);
         }
         let _ = first.await.expect("no panic").expect(201);
+        let _ = ann.send(Method::DELETE, &begun, &[], "").await.expect(204);
         assert_eq!(world.unfinished(), Vec::<std::path::PathBuf>::new(), "nothing is left over");
     });
 }

@@ -6,7 +6,7 @@
 
 use super::keys::Key;
 use super::rows::Row;
-use crate::domain::Timestamp;
+use crate::domain::{Timestamp, UploadId};
 use crate::metadata::{MetadataError, Result};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable as _, TableDefinition, WriteTransaction};
 use std::cell::OnceCell;
@@ -398,6 +398,8 @@ pub(super) struct Batch<'txn> {
     /// Rows read and written since the batch began.
     touched: std::cell::Cell<u64>,
     writes: u64,
+    /// Upload sessions that ended in this batch.
+    ended: Vec<UploadId>,
 }
 
 impl<'txn> Batch<'txn> {
@@ -406,12 +408,23 @@ impl<'txn> Batch<'txn> {
         for definition in DEFINITIONS {
             tables.push(transaction.open_table(*definition).map_err(storage)?);
         }
-        Ok(Self { tables, now, written: false, touched: std::cell::Cell::new(0), writes: 0 })
+        let (touched, ended) = (std::cell::Cell::new(0), Vec::new());
+        Ok(Self { tables, now, written: false, touched, writes: 0, ended })
     }
 
     /// The time that everything in this batch happens at.
     pub(super) const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Notes that an upload session has ended, which those that have no rows do not show.
+    pub(super) fn has_ended_now(&mut self, id: UploadId) {
+        self.ended.push(id);
+    }
+
+    /// Whether an upload session ended in this batch.
+    pub(super) fn has_ended(&self, id: UploadId) -> bool {
+        self.ended.contains(&id)
     }
 
     /// Rows written since the batch began.

@@ -111,6 +111,21 @@ pub(super) fn linked_in(
     Ok(found)
 }
 
+/// An upload that begins now, if its package is there already. Writes nothing.
+pub(super) fn begin_upload(
+    rows: &impl Rows,
+    change: &Change,
+    target: &Target,
+    new: &NewUpload,
+    now: Timestamp,
+) -> Result<Option<Upload>> {
+    let planned = packages::plan(rows, target)?;
+    let (workspace, started) = (planned.workspace(), Stamped { at: now, change: change.clone() });
+    let owner = new.owner.clone();
+    let begun = |package| Upload { id: new.id, package, workspace, owner, started };
+    Ok(planned.existing().map(begun))
+}
+
 pub(super) fn start_upload(
     batch: &mut Batch<'_>,
     change: &Change,
@@ -120,32 +135,30 @@ pub(super) fn start_upload(
     let planned = packages::plan(batch, target)?;
     let workspace = planned.workspace();
     let package = planned.package(batch, change)?;
-    let now = batch.now();
-    let upload = Upload {
-        id: new.id,
-        package,
-        workspace,
-        owner: new.owner.clone(),
-        started: Stamped { at: now, change: change.clone() },
-    };
-    batch.put(Table::Upload, &upload_key(new.id), &UploadRow::new(&upload))?;
-    if let Some(digest) = &new.declared {
-        let row = DeclaredRow { digest: digest.into() };
-        batch.put(Table::Declared, &declared_key(package, new.id), &row)?;
-    }
-    let lease = workspaces::settings(batch, workspace)?.lease;
-    due::set(batch, &Item::Upload(new.id), now.plus(lease), None)?;
+    let started = Stamped { at: batch.now(), change: change.clone() };
+    let upload = Upload { id: new.id, package, workspace, owner: new.owner.clone(), started };
+    record(batch, &upload, new.declared.as_ref())?;
     Ok(upload)
+}
+
+/// Writes the rows of an upload.
+pub(super) fn record(
+    batch: &mut Batch<'_>,
+    upload: &Upload,
+    declared: Option<&Digest>,
+) -> Result<()> {
+    batch.put(Table::Upload, &upload_key(upload.id), &UploadRow::new(upload))?;
+    if let Some(digest) = declared {
+        let row = DeclaredRow { digest: digest.into() };
+        batch.put(Table::Declared, &declared_key(upload.package, upload.id), &row)?;
+    }
+    let lease = workspaces::settings(batch, upload.workspace)?.lease;
+    due::set(batch, &Item::Upload(upload.id), upload.started.at.plus(lease), None)
 }
 
 pub(super) fn upload(rows: &impl Rows, id: UploadId) -> Result<Option<Upload>> {
     let row: Option<UploadRow> = rows.row(Table::Upload, &upload_key(id))?;
     Ok(row.map(|row| row.read(id)))
-}
-
-/// Refuses with [`MetadataError::NotFound`] if there is no such upload.
-pub(super) fn require_upload(rows: &impl Rows, id: UploadId) -> Result<()> {
-    upload(rows, id)?.map(drop).ok_or(MetadataError::NotFound)
 }
 
 pub(super) fn uploads(
@@ -187,21 +200,20 @@ pub(super) fn declared_uploads(
 }
 
 pub(super) fn end_upload(batch: &mut Batch<'_>, id: UploadId) -> Result<()> {
-    if let Some(upload) = upload(batch, id)? {
-        batch.remove(Table::Declared, &declared_key(upload.package, id))?;
-    }
+    batch.has_ended_now(id);
+    let Some(upload) = upload(batch, id)? else { return Ok(()) };
+    batch.remove(Table::Declared, &declared_key(upload.package, id))?;
     due::clear(batch, &Item::Upload(id))?;
     batch.remove(Table::Upload, &upload_key(id)).map(|_| ())
 }
 
 pub(super) fn finish_upload(
     batch: &mut Batch<'_>,
-    id: UploadId,
+    upload: &Upload,
     digest: &Digest,
     object: ObjectKey,
     size: u64,
 ) -> Result<FinishedUpload> {
-    let upload = upload(batch, id)?.ok_or(MetadataError::NotFound)?;
     packages::live_row(batch, upload.package)?.ok_or(MetadataError::NotFound)?;
     let workspace = upload.workspace;
     let settings = workspaces::settings(batch, workspace)?;
@@ -226,7 +238,7 @@ pub(super) fn finish_upload(
         }
     };
     link(batch, &settings, workspace, upload.package, digest, size)?;
-    end_upload(batch, id)?;
+    end_upload(batch, upload.id)?;
     Ok(FinishedUpload { loser })
 }
 

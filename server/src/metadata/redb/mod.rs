@@ -6,6 +6,7 @@
 
 mod audit;
 mod batch;
+mod begun;
 mod blobs;
 mod cap;
 mod causes;
@@ -63,14 +64,15 @@ use crate::domain::{
 };
 use async_trait::async_trait;
 use batch::{Batch, Snapshot, storage};
+use begun::{Begun, Session};
 pub use open::{OpenError, RedbOptions};
 use redb::ReadableDatabase as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use writer::{Job, Lasting, Meter, Outcome, Queue, SharedDatabase, Size};
+use writer::{Job, Meter, Outcome, Queue, SharedDatabase, Size};
 
 /// Metadata in one redb file.
 pub struct RedbStore {
@@ -80,9 +82,9 @@ pub struct RedbStore {
     /// When this process opened the database, by its own clock.
     boot: Timestamp,
     meter: Arc<Meter>,
-    /// Batches that were answered and may still be lost.
-    unsettled: Arc<AtomicUsize>,
-    /// The time of the last batch that lasts, in milliseconds.
+    /// Upload sessions without rows.
+    begun: Arc<Begun>,
+    /// The time of the last batch that wrote, in milliseconds.
     seen: Arc<AtomicU64>,
     reads: Arc<Reads>,
     /// Searches that may run at a time: each remembers what it saw, which is tens of megabytes in a
@@ -98,8 +100,13 @@ impl std::fmt::Debug for RedbStore {
 }
 
 impl Drop for RedbStore {
-    /// Lets the writer finish what waits.
+    /// Lets the writer finish what waits, and the rows of uploads that go on.
     fn drop(&mut self) {
+        let (begun, all) = (Arc::clone(&self.begun), self.begun.older_than(Timestamp(u64::MAX)));
+        if !all.is_empty() {
+            // Nobody waits for the answer. If it is not written, a crash might have come as well.
+            drop(self.enqueue(small(0), move |batch| begun.settle_all(batch, &all), |()| {}));
+        }
         self.queue.close();
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
@@ -124,21 +131,23 @@ impl Reads {
 }
 
 /// An operation with the caller that waits for it.
-struct Work<T, F> {
+struct Work<T, F, A> {
     size: Size,
-    lasting: Lasting,
     run: F,
+    /// What is done with a result that is committed, before anybody hears of it.
+    after: A,
     result: Option<Result<T>>,
     reply: oneshot::Sender<Result<T>>,
 }
 
-impl<T: Send, F: FnMut(&mut Batch<'_>) -> Result<T> + Send> Job for Work<T, F> {
+impl<T, F, A> Job for Work<T, F, A>
+where
+    T: Send,
+    F: FnMut(&mut Batch<'_>) -> Result<T> + Send,
+    A: FnOnce(&T) + Send,
+{
     fn size(&self) -> Size {
         self.size
-    }
-
-    fn lasting(&self) -> Lasting {
-        self.lasting
     }
 
     fn run(&mut self, batch: &mut Batch<'_>) -> Outcome {
@@ -160,6 +169,9 @@ impl<T: Send, F: FnMut(&mut Batch<'_>) -> Result<T> + Send> Job for Work<T, F> {
 
     fn answer(self: Box<Self>) {
         if let Some(result) = self.result {
+            if let Ok(done) = &result {
+                (self.after)(done);
+            }
             // The caller may have gone away; what was done stays done.
             drop(self.reply.send(result));
         }
@@ -191,6 +203,9 @@ const COLLECTION: u64 = u64::MAX - 1;
 
 /// Most audit events that are looked at for one page.
 const MOST_LOOKED_AT: usize = 20_000;
+
+/// Milliseconds that an upload session may go on without rows after collection has come by.
+const YOUNG: u64 = 10_000;
 
 /// Size of an ordinary small operation.
 const fn small(workspace: u64) -> Size {
@@ -285,19 +300,42 @@ impl RedbStore {
         size: Size,
         run: impl FnMut(&mut Batch<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        self.write_lasting(size, Lasting::Lasts, run).await
+        self.enqueue(size, run, |_| {})?.await.map_err(|_| gone())?
     }
 
-    async fn write_lasting<T: Send + 'static>(
+    /// The same for an operation that ends upload sessions without rows, or gives them rows.
+    async fn write_sessions<T: Send + 'static>(
+        &self,
+        ids: Vec<UploadId>,
+        mut run: impl FnMut(&mut Batch<'_>, &Begun) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let [writing, forgetting] = [(); 2].map(|()| Arc::clone(&self.begun));
+        let run = move |batch: &mut Batch<'_>| run(batch, &writing);
+        let after = move |_: &T| forgetting.remove(&ids);
+        self.enqueue(small(0), run, after)?.await.map_err(|_| gone())?
+    }
+
+    /// Gives the writer an operation.
+    fn enqueue<T: Send + 'static>(
         &self,
         size: Size,
-        lasting: Lasting,
         run: impl FnMut(&mut Batch<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
+        after: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T>>> {
         let (reply, answer) = oneshot::channel();
-        let work = Work { size, lasting, run, result: None, reply };
+        let work = Work { size, run, after, result: None, reply };
         self.queue.push(Box::new(work)).map_err(|_| MetadataError::Busy)?;
-        answer.await.map_err(|_| gone())?
+        Ok(answer)
+    }
+
+    /// Gives rows to the upload sessions that are not small blobs on their way.
+    async fn settle_old_uploads(&self) -> Result<()> {
+        let old = self.begun.older_than(Timestamp(self.clock.now().0.saturating_sub(YOUNG)));
+        if old.is_empty() {
+            return Ok(());
+        }
+        let ids = old.clone();
+        self.write_sessions(old, move |batch, begun| begun.settle_all(batch, &ids)).await
     }
 }
 
@@ -515,34 +553,37 @@ impl MetadataStore for RedbStore {
         target: &Target,
         upload: NewUpload,
     ) -> Result<Upload> {
+        let now = self.clock.now();
+        if let Some(begun) =
+            self.read(|rows| blobs::begin_upload(rows, change, target, &upload, now))?
+        {
+            let session = Session { upload: begun.clone(), declared: upload.declared };
+            if self.begun.add(session) {
+                return Ok(begun);
+            }
+        }
         let (change, target) = (change.clone(), target.clone());
-        let lasting = match target {
-            Target::Create { .. } => Lasting::Lasts,
-            Target::Existing(_) => Lasting::MayBeLost,
-        };
-        self.write_lasting(small(target_workspace(&target)), lasting, move |batch| {
+        self.write(small(target_workspace(&target)), move |batch| {
             blobs::start_upload(batch, &change, &target, &upload)
         })
         .await
     }
 
     async fn settle_upload(&self, id: UploadId) -> Result<()> {
-        // Asked first: what is settled is settled before the row is looked at.
-        if self.unsettled.load(Ordering::SeqCst) == 0 || mutant!("uploads-stay-unsettled") {
-            return self.read(|rows| blobs::require_upload(rows, id));
+        if self.begun.get(id).is_none() || mutant!("uploads-stay-unsettled") {
+            return self.upload(id).await?.map(drop).ok_or(MetadataError::NotFound);
         }
-        self.write_lasting(small(0), Lasting::Settles, move |batch| {
-            blobs::require_upload(batch, id)
-        })
-        .await
+        self.write_sessions(vec![id], move |batch, begun| begun.settle(batch, id)).await
     }
 
     async fn upload(&self, id: UploadId) -> Result<Option<Upload>> {
-        self.read(|rows| blobs::upload(rows, id))
+        self.begun.upload(id, || self.read(|rows| blobs::upload(rows, id)))
     }
 
     async fn uploads(&self, after: Option<UploadId>, limit: usize) -> Result<Vec<Upload>> {
-        self.read(|rows| blobs::uploads(rows, after, limit))
+        let begun = self.begun.matching(|session| Some(session.upload.id) > after);
+        let rows = self.read(|rows| blobs::uploads(rows, after, limit))?;
+        Ok(Begun::merge(begun, rows, limit))
     }
 
     async fn declared_uploads(
@@ -551,11 +592,13 @@ impl MetadataStore for RedbStore {
         digest: &Digest,
         limit: usize,
     ) -> Result<Vec<Upload>> {
-        self.read(|rows| blobs::declared_uploads(rows, package, digest, limit))
+        let begun = self.begun.declared(package, digest);
+        let rows = self.read(|rows| blobs::declared_uploads(rows, package, digest, limit))?;
+        Ok(Begun::merge(begun, rows, limit))
     }
 
     async fn end_upload(&self, id: UploadId) -> Result<()> {
-        self.write(small(0), move |batch| blobs::end_upload(batch, id)).await
+        self.write_sessions(vec![id], move |batch, _| blobs::end_upload(batch, id)).await
     }
 
     async fn finish_upload(
@@ -567,8 +610,11 @@ impl MetadataStore for RedbStore {
         size: u64,
     ) -> Result<FinishedUpload> {
         let digest = *digest;
-        self.write(small(0), move |batch| blobs::finish_upload(batch, id, &digest, object, size))
-            .await
+        self.write_sessions(vec![id], move |batch, begun| {
+            let upload = begun.find(batch, id)?.ok_or(MetadataError::NotFound)?;
+            blobs::finish_upload(batch, &upload, &digest, object, size)
+        })
+        .await
     }
 
     async fn mount_blob(
@@ -740,6 +786,7 @@ impl MetadataStore for RedbStore {
     }
 
     async fn collect(&self, most_entries: usize, most_rows: u64) -> Result<Collected> {
+        self.settle_old_uploads().await?;
         let boot = self.boot;
         let rows = usize::try_from(most_rows).unwrap_or(usize::MAX);
         let size = Size { workspace: COLLECTION, rows, bytes: rows.saturating_mul(64) };

@@ -136,7 +136,7 @@ impl RedbStore {
         let database = Arc::new(RwLock::new(Some(database)));
         let (queue, meter) = (Arc::new(Queue::default()), Arc::new(Meter::default()));
         let boot = clock.now();
-        let unsettled = Arc::default();
+        let begun = Arc::default();
         let seen = Arc::new(AtomicU64::new(seen.0));
         let writer = Writer {
             database: Arc::clone(&database),
@@ -144,7 +144,6 @@ impl RedbStore {
             clock: clock.clone(),
             opener,
             meter: Arc::clone(&meter),
-            unsettled: Arc::clone(&unsettled),
             seen: Arc::clone(&seen),
         };
         let thread = std::thread::Builder::new()
@@ -157,7 +156,7 @@ impl RedbStore {
         let searches = Arc::new(tokio::sync::Semaphore::new(2));
         let reads = Arc::default();
         let writer = Some(thread);
-        Ok(Self { database, queue, clock, boot, meter, unsettled, seen, reads, searches, writer })
+        Ok(Self { database, queue, clock, boot, meter, begun, seen, reads, searches, writer })
     }
 }
 

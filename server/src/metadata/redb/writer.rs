@@ -1,8 +1,7 @@
 //! The one thread that writes (DESIGN §4).
 //!
 //! Invariant: an operation is answered only after `commit()` returned, and what it wrote is durable
-//! then, unless the operation said that it [may be lost](Lasting::MayBeLost): a batch of nothing else
-//! does not wait for the disk, and the next one that does makes it last. Operations of one batch share
+//! then. Operations of one batch share
 //! a transaction; one that is refused must have written nothing, one that fails takes the batch down
 //! with it, and then each is run alone so that only the guilty one is answered with an error. After
 //! a storage fault the database is dropped and opened again, because redb refuses all work on a
@@ -12,10 +11,10 @@ use super::batch::{Batch, storage};
 use super::manifests;
 use crate::clock::{Clock, Stopwatch};
 use crate::metadata::{MetadataError, Result, WriterStatistics};
-use redb::{Database, Durability, WriteTransaction};
+use redb::{Database, WriteTransaction};
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,8 +24,6 @@ const MOST_WAITING: usize = 1024;
 const MOST_OPERATIONS: usize = 256;
 const MOST_ROWS: usize = 20_000;
 const MOST_BYTES: usize = 4 << 20;
-/// Most batches in a row that may be lost; redb keeps pages for them.
-const MOST_UNSETTLED: usize = 256;
 
 /// How large an operation is about to be, and whose it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,21 +36,9 @@ pub(super) struct Size {
     pub(super) bytes: usize,
 }
 
-/// What a loss of power may do to an operation that was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lasting {
-    /// Nothing.
-    Lasts,
-    /// Undo it, until something that lasts was answered.
-    MayBeLost,
-    /// Nothing, nor to anything that was answered before it, even if it writes nothing itself.
-    Settles,
-}
-
 /// One operation: checks everything, then writes. May be run more than once; only the last run counts.
 pub(super) trait Job: Send {
     fn size(&self) -> Size;
-    fn lasting(&self) -> Lasting;
     fn run(&mut self, batch: &mut Batch<'_>) -> Outcome;
     /// Answers with the result of the last run.
     fn answer(self: Box<Self>);
@@ -222,9 +207,7 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) opener: Opener,
     pub(super) meter: Arc<Meter>,
-    /// Batches that were answered and may still be lost.
-    pub(super) unsettled: Arc<AtomicUsize>,
-    /// The time of the last batch that lasts, in milliseconds.
+    /// The time of the last batch that wrote, in milliseconds.
     pub(super) seen: Arc<AtomicU64>,
 }
 
@@ -287,8 +270,8 @@ impl Writer {
         }
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(closed)?;
-        let mut transaction = begin(database)?;
-        let (mut written, mut lasts) = (false, false);
+        let transaction = begin(database)?;
+        let mut written = false;
         let now = self.clock.now();
         {
             let mut batch = Batch::open(&transaction, now)?;
@@ -296,13 +279,7 @@ impl Writer {
                 let outcome = catch_unwind(AssertUnwindSafe(|| job.run(&mut batch)));
                 match outcome {
                     Ok(Outcome::Settled) => {
-                        let wrote = batch.take_written();
-                        written |= wrote;
-                        lasts |= match job.lasting() {
-                            Lasting::Lasts => wrote,
-                            Lasting::MayBeLost => false,
-                            Lasting::Settles => true,
-                        };
+                        written |= batch.take_written();
                     }
                     Ok(Outcome::Failed(error)) => return Err(error.into()),
                     Err(_) => {
@@ -316,24 +293,13 @@ impl Writer {
             }
             self.meter.rows.fetch_add(batch.touched(), Ordering::Relaxed);
         }
-        if !written && !lasts {
+        if !written {
             return transaction.abort().map_err(|error| storage(error).into());
-        }
-        let unsettled = self.unsettled.load(Ordering::SeqCst);
-        lasts |= unsettled >= MOST_UNSETTLED;
-        if !lasts {
-            let unchanged = |error: redb::SetDurabilityError| {
-                MetadataError::Unavailable(error.to_string().into())
-            };
-            transaction.set_durability(Durability::None).map_err(unchanged)?;
         }
         let failure = |error| Failure { error: storage(error), commit: true };
         transaction.commit().map_err(failure)?;
         // Nobody has been answered yet, so whoever asks after an answer sees this.
-        self.unsettled.store(if lasts { 0 } else { unsettled + 1 }, Ordering::SeqCst);
-        if written && lasts {
-            self.seen.store(now.0, Ordering::SeqCst);
-        }
+        self.seen.store(now.0, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -397,9 +363,7 @@ mod tests {
         fn size(&self) -> Size {
             self.0
         }
-        fn lasting(&self) -> Lasting {
-            Lasting::Lasts
-        }
+
         fn run(&mut self, _: &mut Batch<'_>) -> Outcome {
             Outcome::Settled
         }

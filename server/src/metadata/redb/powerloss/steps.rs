@@ -169,14 +169,9 @@ fn tagged(mut manifest: NewManifest, random: &mut Seeded) -> Box<NewManifest> {
 }
 
 impl Step {
-    /// Whether a loss may undo it although it was answered.
-    pub(super) const fn may_be_lost(&self) -> bool {
-        matches!(self, Self::StartUpload(Target::Existing(_), _))
-    }
-
-    /// Whether nothing that was answered before it may be lost any more, though it changes nothing.
-    pub(super) const fn settles(&self) -> bool {
-        matches!(self, Self::SettleUpload(_))
+    /// Whether the store may answer without its writer, and so before steps that were asked earlier.
+    pub(super) const fn may_ask_no_writer(&self) -> bool {
+        matches!(self, Self::StartUpload(..))
     }
 
     /// Asks a store to do it; the answer in words, so that answers of two stores can be compared.
