@@ -161,7 +161,9 @@ async fn upload(world: &World, content: &[u8], chunks: usize) -> Result<Digest, 
     let mut pieces = content.chunks(content.len().div_ceil(chunks));
     let mut last = None;
     if chunks == 1 {
-        last = pieces.next().map(|piece| (Chunk::default(), ByteStream::once(piece.to_vec())));
+        // Of this length, so the session is not settled first.
+        let chunk = Chunk { at: None, length: Some(content.len() as u64) };
+        last = pieces.next().map(|piece| (chunk, ByteStream::once(piece.to_vec())));
     }
     for piece in pieces {
         world.clock.advance(PAUSE);
