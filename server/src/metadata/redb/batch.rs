@@ -418,7 +418,7 @@ impl<'txn> Batch<'txn> {
     }
 
     /// Notes that an upload session has ended, which those that have no rows do not show.
-    pub(super) fn has_ended_now(&mut self, id: UploadId) {
+    pub(super) fn note_ended(&mut self, id: UploadId) {
         self.ended.push(id);
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Most sessions end milliseconds after they began, with a small blob, and until then nobody is told
 //! that bytes of one are stored. So the rows of such a session would be written to be removed by the next
-//! commit. They are written when the session is settled, when it has become old, when there are too many
-//! of it here, or when the store is closed; a crash before that forgets it, as it may.
+//! commit. They are written when the session is settled, when it has become old, at once if there are
+//! too many here, or when the store is closed; a crash before that forgets it, as it may.
 //!
 //! Invariant: a session is here or has rows, or both while the batch that writes them is answered. A
 //! batch asks its own rows first and here after them; a reader asks here first, so that it never looks

@@ -200,7 +200,7 @@ pub(super) fn declared_uploads(
 }
 
 pub(super) fn end_upload(batch: &mut Batch<'_>, id: UploadId) -> Result<()> {
-    batch.has_ended_now(id);
+    batch.note_ended(id);
     let Some(upload) = upload(batch, id)? else { return Ok(()) };
     batch.remove(Table::Declared, &declared_key(upload.package, id))?;
     due::clear(batch, &Item::Upload(id))?;

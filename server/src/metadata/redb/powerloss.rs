@@ -5,8 +5,7 @@
 //! is asked for the same. What the first holds after its last start must be, row by row, what the
 //! second held after some of the changes that were asked for: all that were answered and none, some
 //! or all of those in flight, in their order, each whole. An upload that was only begun has no rows yet.
-//! The rows must agree with each other, and
-//! every checksum of the file with its page.
+//! The rows must agree with each other, and every checksum of the file with its page.
 
 pub(super) mod disk;
 mod steps;

@@ -1,10 +1,9 @@
 //! The one thread that writes (DESIGN §4).
 //!
 //! Invariant: an operation is answered only after `commit()` returned, and what it wrote is durable
-//! then. Operations of one batch share
-//! a transaction; one that is refused must have written nothing, one that fails takes the batch down
-//! with it, and then each is run alone so that only the guilty one is answered with an error. After
-//! a storage fault the database is dropped and opened again, because redb refuses all work on a
+//! then. Operations of one batch share a transaction; one that is refused must have written nothing,
+//! one that fails takes the batch down with it, and then each is run alone so that only the guilty one
+//! is answered with an error. After a storage fault the database is dropped and opened again, because redb refuses all work on a
 //! handle that has seen an I/O error.
 
 use super::batch::{Batch, storage};
